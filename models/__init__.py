@@ -1,0 +1,1 @@
+"""The island: images in, plain numbers out. Imports nothing of ours; no torch outside training."""
