@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from datetime import timedelta
 
 from sqlalchemy import select
 
@@ -23,7 +24,7 @@ from dispatch import advance, reading
 
 LOOK_S = 1.0
 """Between two looks; escalation steps are tens of seconds apart."""
-GRACE_S = 0.5
+GRACE = timedelta(seconds=0.5)
 """The queue's `route` task gets this head start at a due case."""
 BATCH = 200
 REAP_AFTER_S = 600.0
@@ -64,7 +65,7 @@ class Upkeep:
         with self.record.read() as session:
             due = session.scalars(
                 select(Case.id)
-                .where(Case.status.in_(LIVE_CASES), Case.deadline_at <= database.now(session))
+                .where(Case.status.in_(LIVE_CASES), Case.deadline_at <= database.now(session) - GRACE)
                 .order_by(Case.deadline_at)
                 .limit(BATCH)
             ).all()
