@@ -21,8 +21,9 @@ from dispatch.travel import Position, estimate
 from dispatch.triage import Capability, Language, Scalar
 
 # Travel. Minutes on the road are minutes without a physician: for the dying patient each counts
-# twice, because anything else (bed, specialist) can be found after resuscitation has begun.
-TRAVEL_WEIGHT: dict[int, float] = {1: 2.0, 2: 1.5, 3: 1.0, 4: 1.0, 5: 1.0}
+# three times, because a bed or a specialist can be found after resuscitation has begun: ten minutes
+# further for the free bed instead of a full resuscitation room nearby must not win.
+TRAVEL_WEIGHT: dict[int, float] = {1: 3.0, 2: 1.5, 3: 1.0, 4: 1.0, 5: 1.0}
 # Beyond this a crew leaves its district uncovered; soft, so that the countryside has candidates.
 FAR_KM = 30.0
 FAR_MIN_PER_KM = 1.0

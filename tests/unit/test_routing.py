@@ -105,7 +105,7 @@ def test_a_life_threat_weighs_the_way_more() -> None:
     near_full = room(1, beds_available=0)
     far_free = room(2, latitude=37.65, beds_available=9)
     assert order(near_full, far_free, acuity=1) == [1, 2]
-    assert part(Part.TRAVEL, far_free, 1) == 2 * part(Part.TRAVEL, far_free, 3)
+    assert part(Part.TRAVEL, far_free, 1) == 3 * part(Part.TRAVEL, far_free, 3)
 
 
 @pytest.mark.parametrize(
