@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     split.add_argument("--test-share", type=float, default=0.2)
     split.add_argument("--seed", type=int, default=0)
     command("classifier", "train a classifier on one fold", config=True)
+    command("detector", "train a detector on one fold", config=True)
     return parser
 
 
@@ -77,6 +78,20 @@ def _run(args: argparse.Namespace) -> int:
         print(
             f"{config.name} fold {config.fold}: validation mean AUC {result.mean_auc:.4f} "
             f"after {result.epochs} epochs, {result.seconds:.0f} s ({result.folder})"
+        )
+    elif args.command == "detector":
+        from models.training.config import DetectorConfig, read_config
+        from models.training.train_detector import train as run_detector
+
+        settings = read_config(
+            args.config, DetectorConfig, fold=args.fold, seed=args.seed, epochs=args.epochs
+        )
+        found = run_detector(settings, data, args.runs, args.config.parent)
+        recall = ", ".join(f"{value:.3f} at {rate}" for rate, value in found.froc.items())
+        print(
+            f"{settings.name} fold {settings.fold}: mAP50 {found.map50:.4f}, "
+            f"mAP50-95 {found.map50_95:.4f}, recall {recall} false positives per film, "
+            f"{found.boxes} boxes on {found.films} films, {found.seconds:.0f} s ({found.folder})"
         )
     return 0
 

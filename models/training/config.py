@@ -63,6 +63,10 @@ class DetectorConfig:
     epochs: int = 30
     batch: int = 16
     rate: float = 0.002
+    trunk_run: str = ""  # a classifier run whose trunk of the same fold starts this one
+    mosaic: float = 0.3
+    mixup: float = 0.0
+    scale: float = 0.2
     negatives: float = 1.0  # films without a box per film with one
     labels: str = "lung_opacity"  # 'lung_opacity' merges Pneumonia, or a comma list
     threads: int = 2

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from models import xray
 from models.training.records import Film, TrainingError
 
 Gray = NDArray[np.uint8]
@@ -23,11 +23,13 @@ Gray = NDArray[np.uint8]
 def decode(path: Path, size: int) -> Gray:
     """One film as (size, size) gray; TrainingError names a file that cannot be opened."""
     try:
-        with Image.open(path) as image:
-            gray = image.convert("L").resize((size, size), Image.Resampling.BILINEAR)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise TrainingError(f"{path} cannot be opened as an image: {error}") from None
-    return np.asarray(gray, dtype=np.uint8)
+        return xray.stretch(xray.decode(path.read_bytes()).pixels, size)
+    except xray.UnreadableFilm as error:
+        raise TrainingError(
+            f"{path} cannot be opened as a film ({error.code}): {error}; restore it or drop its row"
+        ) from None
+    except OSError as error:
+        raise TrainingError(f"{path}: {error.strerror}; restore it or drop its row") from None
 
 
 def load(films: Sequence[Film], size: int, cache: Path) -> Gray:

@@ -65,17 +65,25 @@ def _require(found: dict[str, Path], names: list[str], source: Path) -> None:
 
 
 def read_plain(
-    folder: Path, teacher: str = "", images: str = "", labels: str = "labels.csv"
+    folder: Path,
+    teacher: str = "",
+    images: str = "",
+    labels: str = "labels.csv",
+    boxes_file: str = "boxes.csv",
+    sparse: bool = False,
 ) -> list[Film]:
     """A folder with labels.csv (image, patient_id and the 14 labels as 0/1, blank = unknown).
 
+    `sparse` lets label columns and patient_id be absent (unknown; each film its own patient).
     Optional columns: age, sex, view, rsna_target, source_repo, w, h, orig_w, orig_h. Optional
     boxes.csv (image, label, x, y, w, h in pixels of the original, orig_w × orig_h where given).
     `teacher` names a CSV with image and prob_<label>. Images lie in `images` or in the folder,
     images/ or nih/.
     """
     table = folder / labels
-    rows = _rows(table, ("image", "patient_id", *LABELS))
+    rows = _rows(table, ("image",) if sparse else ("image", "patient_id", *LABELS))
+    if sparse and rows and not set(LABELS) & set(rows[0]):
+        raise TrainingError(f"{table}: none of the columns {', '.join(LABELS)} is there")
     places = [folder / images] if images else [folder, folder / "images", folder / "nih"]
     found = _locate(places)
     _require(found, [row["image"] for row in rows], table)
@@ -87,8 +95,8 @@ def read_plain(
             scores[row["image"]] = tuple(_number(path, line, c, row[c]) for c in columns)
     boxes: dict[str, list[Box]] = defaultdict(list)
     size = {row["image"]: row for row in rows}
-    path = folder / "boxes.csv"
-    if path.exists() and labels == "labels.csv":
+    path = folder / boxes_file
+    if boxes_file and path.exists():
         for line, row in enumerate(_rows(path, ("image", "label", "x", "y", "w", "h")), start=2):
             film = size.get(row["image"])
             if film is None:
@@ -108,8 +116,8 @@ def read_plain(
             Film(
                 name=name,
                 path=found[name],
-                patient_id=row["patient_id"],
-                labels=tuple(_number(table, line, label, row[label]) for label in LABELS),
+                patient_id=row.get("patient_id") or name,
+                labels=tuple(_number(table, line, label, row.get(label) or "") for label in LABELS),
                 source=row.get("source_repo") or "",
                 age=_number(table, line, "age", row.get("age") or ""),
                 sex=row.get("sex") or "",

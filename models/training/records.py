@@ -6,23 +6,10 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: The 14 findings of NIH ChestX-ray14 (Wang et al., CVPR 2017), in the order every network uses.
-LABELS: tuple[str, ...] = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
-)
+from models.card import NIH_LABELS
+
+#: The findings in the order every network uses.
+LABELS = NIH_LABELS
 #: A label nobody gave: neither counted in a loss nor in a figure.
 UNKNOWN = math.nan
 

@@ -72,7 +72,10 @@ def _low_resolution(config: ClassifierConfig, data: Path, held: set[str]) -> lis
         return []
     table = data / config.low_resolution
     films = read_plain(
-        table.parent, labels=table.name, images=table.stem.replace("labels", "nih")
+        table.parent,
+        labels=table.name,
+        images=table.stem.replace("labels", "nih"),
+        boxes_file="",
     )
     return [film for film in films if film.patient_id not in held]
 
