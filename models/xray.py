@@ -248,7 +248,7 @@ def _too_many_pixels(width_px: int, height_px: int) -> UnreadableFilm:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - damaged EXIF says nothing about the pixels: keep them as stored
+    except Exception:  # damaged EXIF says nothing about the pixels: keep them as stored
         return image
 
 
@@ -369,7 +369,7 @@ def _check_elements(dataset: Dataset, depth: int = 0) -> int:
         total += 1
         if total > MAX_ELEMENTS:
             break
-        raw = dataset.get_item(tag)
+        raw: Any = dataset.get_item(tag)
         if isinstance(raw, RawDataElement):
             length = len(raw.value) if raw.value is not None else 0
             if raw.length != _UNDEFINED_LENGTH and length < raw.length:
@@ -391,7 +391,7 @@ def _check_elements(dataset: Dataset, depth: int = 0) -> int:
     if total > MAX_ELEMENTS:
         raise UnreadableFilm(
             FilmFault.DICOM_TOO_MANY_ELEMENTS,
-            f"The DICOM file has more than {MAX_ELEMENTS} elements; export it without private data.",
+            f"The DICOM file has more than {MAX_ELEMENTS} elements; leave private data out.",
         )
     return total
 
@@ -400,7 +400,7 @@ def _text(dataset: Dataset, keyword: str) -> str:
     """A short header value as trimmed upper-case text; "" when absent or unreadable."""
     try:
         value = dataset.get(keyword)
-    except Exception:  # noqa: BLE001 - pydicom converts late and raises whatever it meets
+    except Exception:  # pydicom converts late and raises whatever it meets
         return ""
     return str(value).strip().upper() if value is not None else ""
 
@@ -571,11 +571,11 @@ def _windowed(
 
     try:
         real = np.asarray(apply_modality_lut(stored, dataset), np.float64)
-    except Exception:  # noqa: BLE001 - a damaged modality LUT: show the stored values
+    except Exception:  # a damaged modality LUT: show the stored values
         real = stored.astype(np.float64)
     try:
         shown = np.asarray(apply_voi_lut(real.round().astype(stored.dtype), dataset), np.float64)
-    except Exception:  # noqa: BLE001 - a window of width 0, a text, a damaged LUT
+    except Exception:  # a window of width 0, a text, a damaged LUT
         shown = real
     seen = counts > 0
     if not np.isfinite(shown).all() or np.array_equal(shown, real):

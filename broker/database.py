@@ -1,0 +1,97 @@
+"""Connections: how every process reaches the database.
+
+Makes engines (never at import), sets what SQLite and PostgreSQL need to be trusted, and gives the
+database's clock. Knows no tables; units of work are record.py's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from sqlalchemy import Engine, create_engine, event, func, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
+
+from broker.errors import DatabaseBusy
+from broker.settings import Settings
+
+WAL_SAFE = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+"""First releases of their branches without the WAL-reset corruption (RELIABILITY M16)."""
+
+
+def wal_is_safe(version: tuple[int, int, int] = sqlite3.sqlite_version_info[:3]) -> bool:  # type: ignore[assignment]
+    """True when this SQLite does not carry the WAL-reset bug (3.7.0 to 3.51.2, and 3.52.0)."""
+    if version == (3, 52, 0):
+        return False
+    if version >= WAL_SAFE[2]:
+        return True
+    return any(version[:2] == fixed[:2] and version >= fixed for fixed in WAL_SAFE[:2])
+
+
+def connect(settings: Settings) -> Engine:
+    """An engine for this process; call it after fork, never at import."""
+    url = make_url(settings.database)
+    if url.get_backend_name() == "sqlite":
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(
+            url, poolclass=NullPool, connect_args={"timeout": 5, "check_same_thread": False}
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+    else:
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=5,
+            max_overflow=15,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": 5,
+                "options": "-c statement_timeout=5000 -c lock_timeout=2000 "
+                "-c idle_in_transaction_session_timeout=10000 -c timezone=UTC",
+            },
+        )
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA journal_mode={'WAL' if wal_is_safe() else 'TRUNCATE'}")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA mmap_size=0")
+    cursor.execute("PRAGMA busy_timeout=5000")
+    cursor.close()
+
+
+def _begin_immediate(connection: Any) -> None:
+    # A read-only unit must not queue behind writers: it asks for a plain BEGIN.
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn lost connections, locks and time-outs of the database into DatabaseBusy."""
+    try:
+        yield
+    except OperationalError as error:
+        raise DatabaseBusy(reason=type(error.orig).__name__) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseBusy(reason=type(error.orig).__name__) from error
+        raise
+
+
+def now(session: Session) -> datetime:
+    """The database's clock, which judges every deadline (aware UTC)."""
+    if session.get_bind().dialect.name == "sqlite":
+        stamp = session.scalar(select(func.strftime("%Y-%m-%dT%H:%M:%f", "now")))
+        return datetime.fromisoformat(cast(str, stamp)).replace(tzinfo=UTC)
+    return cast(datetime, session.scalar(text("SELECT clock_timestamp()"))).astimezone(UTC)

@@ -1,0 +1,154 @@
+"""One tree of exceptions; the docstring is the message and `code` is stable for clients.
+
+Mapped to HTTP once, in web/errors.py. No HTTP words may enter here beyond the status number, which
+is kept beside the code so that there is one table.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class GoldentimeError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str | None = None, **extra: Any) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.extra = extra
+        super().__init__(self.message)
+
+
+class BadSetting(GoldentimeError):
+    """A setting is missing or cannot be read."""
+
+    code = "bad_setting"
+
+
+class BadRequest(GoldentimeError):
+    """The request cannot be understood."""
+
+    code = "bad_request"
+    status = 400
+
+
+class Invalid(BadRequest):
+    """A field is missing, unknown or out of range."""
+
+    code = "invalid"
+    status = 422
+
+
+class IdempotencyKeyMissing(BadRequest):
+    """Send an Idempotency-Key header of 8 to 100 characters, a new one for each new case."""
+
+    code = "idempotency_key_missing"
+
+
+class IdempotencyKeyReused(GoldentimeError):
+    """This Idempotency-Key was used with another body; use a new key for a new case."""
+
+    code = "idempotency_key_reused"
+    status = 422
+
+
+class NotSignedIn(GoldentimeError):
+    """Sign in, or send a valid device token."""
+
+    code = "not_signed_in"
+    status = 401
+
+
+class SignInFailed(NotSignedIn):
+    """Name or password is wrong, or the account is locked for a while."""
+
+    code = "sign_in_failed"
+
+
+class NotAllowed(GoldentimeError):
+    """Your role may not do this."""
+
+    code = "not_allowed"
+    status = 403
+
+
+class NotFound(GoldentimeError):
+    """There is no such thing, or you may not see it."""
+
+    code = "not_found"
+    status = 404
+
+
+class Conflict(GoldentimeError):
+    """The case or offer has moved on."""
+
+    code = "conflict"
+    status = 409
+
+
+class LostRace(Conflict):
+    """Somebody else changed this case at the same moment; look again."""
+
+    code = "lost_race"
+
+
+class IllegalTransition(Conflict):
+    """This step is not possible from the present state."""
+
+    code = "illegal_transition"
+
+
+class AlreadyTaken(Conflict):
+    """Another emergency room has already accepted this case."""
+
+    code = "already_taken"
+
+
+class AlreadyDecided(Conflict):
+    """This offer has already been answered otherwise."""
+
+    code = "already_decided"
+
+
+class OfferGone(GoldentimeError):
+    """This offer is no longer open."""
+
+    code = "offer_gone"
+    status = 410
+
+
+class ImageUnreadable(GoldentimeError):
+    """The image cannot be opened; retake it or send the case without a film."""
+
+    code = "image_unreadable"
+    status = 422
+
+
+class TooLarge(GoldentimeError):
+    """The upload is larger than 32 MiB."""
+
+    code = "too_large"
+    status = 413
+
+
+class StorageFull(GoldentimeError):
+    """The image store is almost full; try again, or send the case without a film."""
+
+    code = "storage_full"
+    status = 503
+
+
+class DatabaseBusy(GoldentimeError):
+    """The record cannot be reached just now; try again with the same Idempotency-Key."""
+
+    code = "database_busy"
+    status = 503
+
+
+class LeaseLost(GoldentimeError):
+    """Another worker has taken over this reading."""
+
+    code = "lease_lost"
+    status = 409

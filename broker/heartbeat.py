@@ -1,0 +1,40 @@
+"""Signs of life of every long-running process, as rows; health checks read them.
+
+A process that only looks alive stops beating, because the beat is made by its working loop.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from broker import database
+from broker.tables import Heartbeat
+
+STALE_S = 20.0
+"""A process silent for longer is taken for dead (RELIABILITY P3)."""
+
+
+def beat(session: Session, name: str, kind: str) -> None:
+    """Write this process's sign of life."""
+    now = database.now(session)
+    row = session.get(Heartbeat, name)
+    if row is None:
+        session.add(Heartbeat(name=name, kind=kind, pid=os.getpid(), started_at=now, beat_at=now))
+    else:
+        if row.pid != os.getpid():
+            row.started_at = now
+        row.pid, row.kind, row.beat_at = os.getpid(), kind, now
+
+
+def alive(session: Session, kind: str) -> list[Heartbeat]:
+    """Processes of a kind whose last beat is fresh."""
+    since: datetime = database.now(session) - timedelta(seconds=STALE_S)
+    return list(
+        session.scalars(
+            select(Heartbeat).where(Heartbeat.kind == kind, Heartbeat.beat_at >= since)
+        )
+    )

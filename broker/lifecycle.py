@@ -1,0 +1,172 @@
+"""States of cases, readings, offers and messages, and the moves between them, as data.
+
+Pure: no database, no clock. The transition tables are the truth; an illegal pair raises. FHIR words
+for offer states: FHIR R4 Task.status (hl7.org/fhir/R4/valueset-task-status.html).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeVar
+
+from broker.errors import IllegalTransition
+
+
+class CaseStatus(StrEnum):
+    """Where a case stands on its way."""
+
+    RECEIVED = "received"
+    """Stored, receipt given; waits for readings until their deadline."""
+    OFFERING = "offering"
+    """A round of offers is open."""
+    UNPLACED = "unplaced"
+    """Nobody accepted in time: the control room is alarmed, offers go on."""
+    ASSIGNED = "assigned"
+    """One ER holds it; waits for the crew's acknowledgement."""
+    ACKNOWLEDGED = "acknowledged"
+    """The crew confirmed: both sides know."""
+    EN_ROUTE = "en_route"
+    """On the way to the ER."""
+    ARRIVED = "arrived"
+    """At the door."""
+    CLOSED = "closed"
+    """Handed over."""
+    CANCELLED = "cancelled"
+    """Called off, with a reason."""
+
+
+class ReadingStatus(StrEnum):
+    """One model's work on one image."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class ReadingKind(StrEnum):
+    """Which pool reads; also the name of its queue."""
+
+    CLASSIFY = "classify"
+    DETECT = "detect"
+
+
+class OfferStatus(StrEnum):
+    """One ER's view of a proposal."""
+
+    REQUESTED = "requested"
+    """Sent (Task requested)."""
+    RECEIVED = "received"
+    """Shown on that ER's screen (Task received)."""
+    ACCEPTED = "accepted"
+    """This ER holds the case (Task accepted)."""
+    ACCEPTED_WITH_DELAY = "accepted_with_delay"
+    """A counter-offer that the crew takes or passes (Task on-hold)."""
+    REJECTED = "rejected"
+    """Declined with a coded reason (Task rejected)."""
+    WITHDRAWN = "withdrawn"
+    """Taken back: placed elsewhere, case cancelled, or given back after acceptance (Task cancelled)."""
+    EXPIRED = "expired"
+    """No answer in time (Task cancelled)."""
+
+
+class MessageStatus(StrEnum):
+    """How far a message has come."""
+
+    SENT = "sent"
+    DELIVERED = "delivered"
+    SEEN = "seen"
+
+
+class DeclineReason(StrEnum):
+    """Why an ER cannot take a patient now (neutral wording, FIELD complaint 4)."""
+
+    NO_ER_BED = "no_er_bed"
+    NO_INTENSIVE_CARE_BED = "no_intensive_care_bed"
+    NO_SPECIALIST = "no_specialist"
+    NO_EQUIPMENT = "no_equipment"
+    NO_OPERATING_ROOM = "no_operating_room"
+    STAFF_OCCUPIED = "staff_occupied"
+    ISOLATION_FULL = "isolation_full"
+    OTHER = "other"
+
+
+class Role(StrEnum):
+    """Who somebody is to the system."""
+
+    CREW = "crew"
+    EMERGENCY_ROOM = "emergency_room"
+    CONTROL_ROOM = "control_room"
+    OPERATIONS = "operations"
+    ADMIN = "admin"
+
+
+C, R, O, M = CaseStatus, ReadingStatus, OfferStatus, MessageStatus
+
+CASE_TRANSITIONS: dict[CaseStatus, frozenset[CaseStatus]] = {
+    C.RECEIVED: frozenset({C.OFFERING, C.CANCELLED}),
+    C.OFFERING: frozenset({C.ASSIGNED, C.UNPLACED, C.CANCELLED}),
+    C.UNPLACED: frozenset({C.ASSIGNED, C.CANCELLED}),
+    C.ASSIGNED: frozenset({C.ACKNOWLEDGED, C.OFFERING, C.CANCELLED}),
+    C.ACKNOWLEDGED: frozenset({C.EN_ROUTE, C.OFFERING, C.CANCELLED}),
+    C.EN_ROUTE: frozenset({C.ARRIVED, C.OFFERING}),
+    C.ARRIVED: frozenset({C.CLOSED, C.OFFERING}),
+    C.CLOSED: frozenset(),
+    C.CANCELLED: frozenset(),
+}
+READING_TRANSITIONS: dict[ReadingStatus, frozenset[ReadingStatus]] = {
+    R.PENDING: frozenset({R.RUNNING, R.FAILED}),
+    R.RUNNING: frozenset({R.RUNNING, R.DONE, R.FAILED, R.PENDING}),
+    R.DONE: frozenset(),
+    R.FAILED: frozenset({R.PENDING}),
+}
+OFFER_TRANSITIONS: dict[OfferStatus, frozenset[OfferStatus]] = {
+    O.REQUESTED: frozenset(
+        {O.RECEIVED, O.ACCEPTED, O.ACCEPTED_WITH_DELAY, O.REJECTED, O.WITHDRAWN, O.EXPIRED}
+    ),
+    O.RECEIVED: frozenset(
+        {O.ACCEPTED, O.ACCEPTED_WITH_DELAY, O.REJECTED, O.WITHDRAWN, O.EXPIRED}
+    ),
+    O.ACCEPTED_WITH_DELAY: frozenset({O.ACCEPTED, O.REJECTED, O.WITHDRAWN, O.EXPIRED}),
+    O.ACCEPTED: frozenset({O.WITHDRAWN}),
+    O.REJECTED: frozenset(),
+    O.WITHDRAWN: frozenset(),
+    O.EXPIRED: frozenset(),
+}
+MESSAGE_TRANSITIONS: dict[MessageStatus, frozenset[MessageStatus]] = {
+    M.SENT: frozenset({M.DELIVERED, M.SEEN}),
+    M.DELIVERED: frozenset({M.SEEN}),
+    M.SEEN: frozenset(),
+}
+
+TERMINAL_CASES = frozenset(status for status, after in CASE_TRANSITIONS.items() if not after)
+LIVE_CASES = frozenset(CaseStatus) - TERMINAL_CASES
+HELD_CASES = frozenset({C.ASSIGNED, C.ACKNOWLEDGED, C.EN_ROUTE, C.ARRIVED})
+"""An ER holds the patient."""
+SEEKING_CASES = frozenset({C.RECEIVED, C.OFFERING, C.UNPLACED})
+"""Nobody holds the patient yet."""
+OPEN_OFFERS = frozenset({O.REQUESTED, O.RECEIVED, O.ACCEPTED_WITH_DELAY})
+"""May still become accepted."""
+UNANSWERED_OFFERS = frozenset({O.REQUESTED, O.RECEIVED})
+
+S = TypeVar("S", CaseStatus, ReadingStatus, OfferStatus, MessageStatus)
+_TABLES: dict[type, dict[object, frozenset[object]]] = {
+    CaseStatus: CASE_TRANSITIONS,  # type: ignore[dict-item]  # one lookup for four enums
+    ReadingStatus: READING_TRANSITIONS,  # type: ignore[dict-item]
+    OfferStatus: OFFER_TRANSITIONS,  # type: ignore[dict-item]
+    MessageStatus: MESSAGE_TRANSITIONS,  # type: ignore[dict-item]
+}
+
+
+def check(before: S, after: S) -> None:
+    """Raise IllegalTransition unless the table allows before → after."""
+    if after not in _TABLES[type(before)][before]:
+        raise IllegalTransition(
+            f"{type(before).__name__}: {before} cannot become {after}", status=str(before)
+        )
+
+
+def sources(after: S) -> frozenset[S]:
+    """All states from which `after` may be reached."""
+    table = _TABLES[type(after)]
+    return frozenset(before for before, targets in table.items() if after in targets)  # type: ignore[misc]

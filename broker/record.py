@@ -1,0 +1,84 @@
+"""The record of one process: read units and write units.
+
+A write unit is one transaction: a door's body, then its queued events in sorted audience order,
+then the commit, then a hint to the relay. Services take the session; only doors open units.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from broker import database, events, poke
+from broker.errors import DatabaseBusy, LostRace
+from broker.settings import Settings
+
+T = TypeVar("T")
+BUSY_TRIES = 3
+RACE_TRIES = 12
+"""Every lost race has a winner, so as many tries as ERs that may answer at once are enough."""
+
+
+class Record:
+    """The database of one process: read units, write units and the clock."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engine = database.connect(settings)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._readers = sessionmaker(
+            self.engine.execution_options(reading=True), expire_on_commit=False
+        )
+        self._poke = poke.Poker(settings)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that writes nothing."""
+        with database.answering(), self._readers() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction: the body, then its queued events in sorted audience order, then commit.
+
+        Raises DatabaseBusy when the database cannot be reached or stays locked. After the commit
+        the relay is poked; that may be lost and is never waited for.
+        """
+        with database.answering(), self._sessions() as session:
+            yield session
+            pokes = events.write_queued(session)
+            if pokes and self.engine.dialect.name == "postgresql":
+                poke.notify(session, pokes)  # travels with the commit
+                session.commit()
+            else:
+                session.commit()
+                self._poke.send(pokes)
+
+    def again(self, unit: Callable[[Session], T]) -> T:
+        """Run a whole write unit; again from the start when it lost a race or the database was busy.
+
+        The unit must read all that it decides on inside itself.
+        """
+        busy = races = 0
+        while True:
+            try:
+                with self.write() as session:
+                    return unit(session)
+            except LostRace:
+                races += 1
+                if races >= RACE_TRIES:
+                    raise
+            except DatabaseBusy:
+                busy += 1
+                if busy >= BUSY_TRIES:
+                    raise
+            time.sleep(random.uniform(0, 0.01 * (races + 10 * busy)))

@@ -1,0 +1,173 @@
+"""The relay: rings Celery for rows that are due and wakes streams; re-rings what Redis lost.
+
+A plain loop, run as `python -m broker.relay`. It rings at once when poked and sweeps every few
+seconds; two of them at once do no harm, because a bell may be rung 0, 1 or 50 times. It decides
+nothing about a case.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from datetime import timedelta
+from types import FrameType
+from uuid import UUID
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError as BrokerError
+from sqlalchemy import func, select, update
+
+from broker import database, heartbeat, hints, logs, settings as settings_
+from broker.celery_app import KEY_PREFIX, make_celery
+from broker.errors import DatabaseBusy
+from broker.lifecycle import LIVE_CASES, ReadingKind, ReadingStatus
+from broker.queues import ROUTES, Task
+from broker.record import Record
+from broker.settings import Settings
+from broker.tables import Case, Reading
+
+WAKE_CHANNEL = KEY_PREFIX + "events"
+BATCH = 200
+"""Most bells per look and kind."""
+BROKER_ERRORS = (BrokerError, redis.RedisError, ConnectionError, TimeoutError, OSError)
+
+
+class Relay:
+    """One relay process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.record = Record(settings)
+        self.celery: Celery = make_celery(settings, socket_timeout_s=2)
+        self.redis = redis.Redis.from_url(
+            settings.redis_url, socket_timeout=2, socket_connect_timeout=2
+        )
+        self.hints = hints.listen(settings)
+        self._stopping = False
+        self._routed: dict[UUID, float] = {}
+        self._log = logs.logger()
+
+    def run(self) -> None:
+        """Wait, wake, ring, until told to stop."""
+        self._log.info("relay is listening", action="relay.started")
+        next_beat = 0.0
+        while not self._stopping:
+            said = self.hints.wait(self.settings.sweep_s * random.uniform(0.8, 1.0))
+            if said:
+                self.wake(said)
+            try:
+                if time.monotonic() >= next_beat:
+                    with self.record.write() as session:
+                        heartbeat.beat(session, f"relay@{self.settings.node}", "relay")
+                    next_beat = time.monotonic() + self.settings.sweep_s
+                self.ring()
+            except DatabaseBusy as error:
+                self._log.warning("the database is busy", action="relay.busy", **error.extra)
+            except BROKER_ERRORS as error:
+                self._log.warning(
+                    "Redis does not answer; the sweep rings again",
+                    action="relay.no_redis",
+                    error=type(error).__name__,
+                )
+
+    def stop(self, *_: int | FrameType | None) -> None:
+        """End after the present look."""
+        self._stopping = True
+
+    def wake(self, audiences: set[str]) -> None:
+        """Tell the streams whose events are new; they look by themselves when this is lost."""
+        try:
+            self.redis.publish(WAKE_CHANNEL, json.dumps(sorted(audiences)))
+        except BROKER_ERRORS:
+            self._log.warning("streams were not woken", action="relay.no_redis")
+
+    def ring(self) -> int:
+        """Ring for readings and cases that are due; returns the number of bells."""
+        bells = self._due_cases()
+        for kind in ReadingKind:
+            bells += self._due_readings(kind)
+        if bells:
+            with self.celery.producer_pool.acquire(block=True) as producer:
+                for task, row_id in bells:
+                    self.celery.send_task(
+                        task.value,
+                        args=[str(row_id)],
+                        queue=ROUTES[task].value,
+                        producer=producer,
+                        ignore_result=True,
+                    )
+        return len(bells)
+
+    def _due_readings(self, kind: ReadingKind) -> list[tuple[Task, UUID]]:
+        with self.record.read() as session:
+            pending = session.scalar(
+                select(func.count())
+                .select_from(Reading)
+                .where(Reading.kind == kind, Reading.status == ReadingStatus.PENDING)
+            )
+            due = session.scalar(_due(kind, database.now(session)).with_only_columns(func.count()))
+        if not due:
+            return []
+        # A long queue is not a lost bell: ring only for what Redis does not already hold.
+        queue = ROUTES[Task(kind.value)]
+        missing = (pending or 0) - int(self.redis.llen(f"{KEY_PREFIX}{queue}"))  # type: ignore[arg-type]  # sync client
+        if missing <= 0:
+            return []
+        with self.record.write() as session:
+            now = database.now(session)
+            again = now + timedelta(seconds=self.settings.sweep_s * random.uniform(0.9, 1.3))
+            oldest = (
+                _due(kind, now)
+                .order_by(Reading.created_at)
+                .limit(min(BATCH, missing))
+                .scalar_subquery()
+            )
+            rows = session.scalars(
+                update(Reading)
+                .where(Reading.id.in_(oldest), Reading.due_at <= now)
+                .values(due_at=again)
+                .returning(Reading.id)
+                .execution_options(synchronize_session=False)
+            ).all()
+        return [(Task(kind.value), row_id) for row_id in rows]
+
+    def _due_cases(self) -> list[tuple[Task, UUID]]:
+        with self.record.read() as session:
+            due = session.scalars(
+                select(Case.id)
+                .where(Case.status.in_(LIVE_CASES), Case.deadline_at <= database.now(session))
+                .order_by(Case.deadline_at)
+                .limit(BATCH)
+            ).all()
+        clock = time.monotonic()
+        self._routed = {
+            case_id: at
+            for case_id, at in self._routed.items()
+            if clock - at < self.settings.sweep_s
+        }
+        fresh = [case_id for case_id in due if case_id not in self._routed]
+        self._routed.update(dict.fromkeys(fresh, clock))
+        return [(Task.ROUTE, case_id) for case_id in fresh]
+
+
+def _due(kind: ReadingKind, now: object):  # type: ignore[no-untyped-def]  # Select[tuple[UUID]] says too much
+    return select(Reading.id).where(
+        Reading.kind == kind, Reading.status == ReadingStatus.PENDING, Reading.due_at <= now
+    )
+
+
+def main() -> None:
+    """Run a relay until SIGTERM or SIGINT."""
+    settings = settings_.from_env()
+    logs.set_up(settings, "relay")
+    relay = Relay(settings)
+    signal.signal(signal.SIGTERM, relay.stop)
+    signal.signal(signal.SIGINT, relay.stop)
+    relay.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Settings of one process: the only reader of the environment.
+
+Every field has a type, a unit in its name and one line of meaning. Nothing else in the house may
+read os.environ, and nothing that is decided per case may live here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from broker.errors import BadSetting
+
+PREFIX = "GOLDENTIME_"
+
+
+@dataclass(frozen=True)
+class EscalationSteps:
+    """Seconds after a round opens: remind, ask the next three, call the case unplaced."""
+
+    remind_s: float
+    widen_s: float
+    unplaced_s: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that an operator may choose; the defaults run on one machine with SQLite."""
+
+    data_dir: Path = field(default=Path("var"))
+    """Folder for the SQLite file, images, sockets and logs."""
+    database_url: str = ""
+    """SQLAlchemy address; empty means SQLite in data_dir."""
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """Address of Redis (the doorbell; it holds nothing that may not be lost)."""
+    image_dir: Path | None = None
+    """Folder of the image store; data_dir/images when unset. Shared by gateway and workers."""
+    secret_key: str = ""
+    """Signs session cookies; at least 32 characters, no default."""
+    public_url: str = "http://127.0.0.1:8000"
+    """Where people reach the gateway: used in links and for same-origin checks."""
+    stream_url: str = "http://127.0.0.1:8001"
+    """Where browsers reach the stream process (server-sent events)."""
+    trusted_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    """Host names that the gateway answers to."""
+    cookie_secure: bool = True
+    """Send cookies over TLS only; switched off for a plain http demo on loopback."""
+    classifier: str = ""
+    """Name of the classifier's folder under models/weights; empty means the shipped one."""
+    detector: str = ""
+    """Name of the detector's folder under models/weights; empty means the shipped one."""
+    inference_threads: int = 1
+    """onnxruntime threads of each worker child (cores divided by children)."""
+    time_scale: float = 1.0
+    """Multiplies every deadline of a case; tests use small values."""
+    reading_deadline_s: float = 5.0
+    """Longest wait for AI readings before offers go out without them (pre-KTAS 3 to 5)."""
+    urgent_reading_deadline_s: float = 0.0
+    """The same for pre-KTAS 1 and 2: offers go out at once, readings amend them."""
+    steps_urgent: EscalationSteps = EscalationSteps(20, 45, 90)
+    """Acuity 1 and 2."""
+    steps_prompt: EscalationSteps = EscalationSteps(60, 120, 180)
+    """Acuity 3."""
+    steps_standard: EscalationSteps = EscalationSteps(120, 240, 360)
+    """Acuity 4 and 5."""
+    acknowledge_deadline_s: float = 10.0
+    """A decision the crew has not acknowledged after this is sent again and alarms the control room."""
+    transport_deadline_s: float = 7200.0
+    """A transport without news for this long alarms the control room."""
+    arrived_close_s: float = 14400.0
+    """An arrived case that nobody closed is closed after this."""
+    ask_again_s: float = 300.0
+    """An ER that declined may be asked again after this, when nobody else is left."""
+    offers_per_round: int = 3
+    """How many ERs are asked at a time."""
+    reading_lease_s: float = 10.0
+    """A worker that has not renewed its claim on a reading for this long has lost it."""
+    reading_attempts: int = 3
+    """Tries before a reading is a dead letter."""
+    sweep_s: float = 5.0
+    """How often relay and upkeep look for rows that are due."""
+    stream_poll_s: float = 2.0
+    """How often a stream looks for events when Redis is silent."""
+    max_upload_bytes: int = 32 * 1024 * 1024
+    """Largest request body."""
+    min_free_bytes: int = 2 * 1024**3
+    """Uploads are refused (503) when the image store has less room than this."""
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+    log_json: bool = True
+    """JSON lines; false prints for people."""
+    node: str = field(default_factory=socket.gethostname)
+    """Name of this machine in leases and heartbeats."""
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy address in force."""
+        if self.database_url:
+            return self.database_url
+        return f"sqlite:///{(self.data_dir / 'goldentime.sqlite3').resolve()}"
+
+    @property
+    def images(self) -> Path:
+        """Folder of the image store in force."""
+        return self.image_dir or self.data_dir / "images"
+
+    @property
+    def relay_socket(self) -> Path:
+        """Local datagram socket on which the relay is poked (SQLite installations)."""
+        return self.data_dir / "relay.sock"
+
+    def scaled(self, seconds: float) -> float:
+        """A deadline in seconds after GOLDENTIME_TIME_SCALE."""
+        return seconds * self.time_scale
+
+    def steps(self, acuity: int) -> EscalationSteps:
+        """Escalation steps of an acuity (1 worst to 5), scaled."""
+        steps = self.steps_standard
+        if acuity <= 2:
+            steps = self.steps_urgent
+        elif acuity == 3:
+            steps = self.steps_prompt
+        return EscalationSteps(*(self.scaled(s) for s in dataclasses.astuple(steps)))
+
+    def require_secret(self) -> str:
+        """The secret key, or BadSetting when it is missing or short."""
+        if len(self.secret_key) < 32:
+            raise BadSetting(
+                f"{PREFIX}SECRET_KEY must be set to at least 32 random characters "
+                "(python -c 'import secrets; print(secrets.token_urlsafe(48))')"
+            )
+        return self.secret_key
+
+
+def from_env(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from GOLDENTIME_* variables; BadSetting names the variable that cannot be read."""
+    env = os.environ if environ is None else environ
+    fields = {f.name: f for f in dataclasses.fields(Settings)}
+    chosen: dict[str, object] = {}
+    for name, text in env.items():
+        if not name.startswith(PREFIX):
+            continue
+        key = name[len(PREFIX) :].lower()
+        if key in fields:
+            chosen[key] = _parse(name, str(fields[key].type), text)
+    return Settings(**chosen)  # type: ignore[arg-type]  # _parse gave each field its own type
+
+
+def _parse(name: str, kind: str, text: str) -> object:
+    try:
+        match kind:
+            case "Path" | "Path | None":
+                return Path(text)
+            case "int":
+                return int(text)
+            case "float":
+                return float(text)
+            case "bool":
+                return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
+            case "tuple[str, ...]":
+                return tuple(part.strip() for part in text.split(",") if part.strip())
+            case "EscalationSteps":
+                remind_s, widen_s, unplaced_s = (float(part) for part in text.split("/"))
+                return EscalationSteps(remind_s, widen_s, unplaced_s)
+            case _:
+                return text
+    except (ValueError, KeyError) as error:
+        raise BadSetting(f"{name}={text!r} is not a {kind}") from error

@@ -1,0 +1,493 @@
+"""The record: every table as SQLAlchemy 2 mapped classes, with the checks the database itself makes.
+
+No queries and no rules live here. Times are aware UTC (column names end in _at); units stand in
+names. There is no jobs table and no outbox: a Reading carries attempt and lease, and rows that are
+due ARE the outbox.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from broker.lifecycle import (
+    TERMINAL_CASES,
+    CaseStatus,
+    DeclineReason,
+    MessageStatus,
+    OfferStatus,
+    ReadingKind,
+    ReadingStatus,
+    Role,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in Python on every database; SQLite keeps microseconds as text."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times; SQLite stores the UTC wall time."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give SQLite's naive UTC its zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _enum(kind: type[enum.StrEnum]) -> Enum:
+    """Stored by value, with a CHECK so that no other word gets in."""
+    return Enum(
+        kind,
+        values_callable=lambda members: [member.value for member in members],
+        native_enum=False,
+        create_constraint=True,
+        length=30,
+        name=kind.__name__.lower(),
+    )
+
+
+class Base(DeclarativeBase):
+    """Naming rules make constraint names equal on both databases."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy reads it from the class
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+        str: Text,
+        Role: _enum(Role),
+        CaseStatus: _enum(CaseStatus),
+        ReadingStatus: _enum(ReadingStatus),
+        ReadingKind: _enum(ReadingKind),
+        OfferStatus: _enum(OfferStatus),
+        MessageStatus: _enum(MessageStatus),
+        DeclineReason: _enum(DeclineReason),
+    }
+
+
+class Ambulance(Base):
+    """A unit that brings patients."""
+
+    __tablename__ = "ambulances"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    call_sign: Mapped[str] = mapped_column(String(40), unique=True)
+    phone: Mapped[str | None] = mapped_column(String(40))
+
+
+class EmergencyRoom(Base):
+    """An ER that may be asked."""
+
+    __tablename__ = "emergency_rooms"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str] = mapped_column(String(120), unique=True)
+    name_ko: Mapped[str | None] = mapped_column(String(120))
+    phone: Mapped[str | None] = mapped_column(String(40))
+    latitude: Mapped[float]
+    longitude: Mapped[float]
+    level: Mapped[str] = mapped_column(String(30), default="local")
+    capabilities: Mapped[list[Any]] = mapped_column(default=list)
+    beds_available: Mapped[int | None]
+    beds_at: Mapped[datetime | None]
+    diversion_until_at: Mapped[datetime | None]
+    diversion_reason: Mapped[str | None] = mapped_column(String(200))
+    active: Mapped[bool] = mapped_column(default=True)
+
+    __table_args__ = (
+        CheckConstraint("latitude BETWEEN -90 AND 90", name="latitude"),
+        CheckConstraint("longitude BETWEEN -180 AND 180", name="longitude"),
+    )
+
+
+class Account(Base):
+    """A person who signs in."""
+
+    __tablename__ = "accounts"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    sign_in_name: Mapped[str] = mapped_column(String(60), unique=True)
+    display_name: Mapped[str] = mapped_column(String(80))
+    password_hash: Mapped[str] = mapped_column(String(200))
+    role: Mapped[Role]
+    ambulance_id: Mapped[UUID | None] = mapped_column(ForeignKey("ambulances.id"))
+    emergency_room_id: Mapped[UUID | None] = mapped_column(ForeignKey("emergency_rooms.id"))
+    active: Mapped[bool] = mapped_column(default=True)
+    session_epoch: Mapped[int] = mapped_column(default=0)
+    """Raised to end every session of this account."""
+    failed_sign_ins: Mapped[int] = mapped_column(default=0)
+    locked_until_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("role <> 'crew' OR ambulance_id IS NOT NULL", name="crew_unit"),
+        CheckConstraint(
+            "role <> 'emergency_room' OR emergency_room_id IS NOT NULL", name="er_unit"
+        ),
+    )
+
+
+class DeviceToken(Base):
+    """A device's bearer token; only its SHA-256 is kept."""
+
+    __tablename__ = "device_tokens"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    label: Mapped[str] = mapped_column(String(80))
+    role: Mapped[Role]
+    ambulance_id: Mapped[UUID | None] = mapped_column(ForeignKey("ambulances.id"))
+    emergency_room_id: Mapped[UUID | None] = mapped_column(ForeignKey("emergency_rooms.id"))
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("role <> 'crew' OR ambulance_id IS NOT NULL", name="crew_unit"),
+        CheckConstraint(
+            "role <> 'emergency_room' OR emergency_room_id IS NOT NULL", name="er_unit"
+        ),
+    )
+
+
+class Patient(Base):
+    """A person who is brought; everything may be unknown."""
+
+    __tablename__ = "patients"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str | None] = mapped_column(String(120))
+    identifier: Mapped[str | None] = mapped_column(String(60))
+    phone: Mapped[str | None] = mapped_column(String(40))
+
+
+class Case(Base):
+    """One transport episode with its X-ray."""
+
+    __tablename__ = "cases"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    ambulance_id: Mapped[UUID] = mapped_column(ForeignKey("ambulances.id"))
+    patient_id: Mapped[UUID | None] = mapped_column(ForeignKey("patients.id"))
+    idempotency_key: Mapped[str] = mapped_column(String(100))
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    """Hash of the submitted case and image: the same key with another body is refused."""
+    status: Mapped[CaseStatus]
+    version: Mapped[int] = mapped_column(default=1)
+    """Raised by every change; screens drop lower ones."""
+    round: Mapped[int] = mapped_column(default=0)
+    reminded_round: Mapped[int] = mapped_column(default=0)
+    """The last round whose silent ERs were reminded."""
+    search_opened_at: Mapped[datetime | None]
+    """When the present search for an ER began; unplaced is counted from here."""
+    round_opened_at: Mapped[datetime | None]
+    deadline_at: Mapped[datetime | None]
+    """When upkeep must look again, by the database's clock; terminal states have none."""
+    received_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    first_offer_at: Mapped[datetime | None]
+    assigned_at: Mapped[datetime | None]
+    acknowledged_at: Mapped[datetime | None]
+    arrived_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    crew_pre_ktas: Mapped[int | None]
+    age_years: Mapped[float | None]
+    sex: Mapped[str | None] = mapped_column(String(10))
+    complaint: Mapped[str | None] = mapped_column(String(1000))
+    latitude: Mapped[float | None]
+    longitude: Mapped[float | None]
+    position_at: Mapped[datetime | None]
+    acuity: Mapped[int | None]
+    triage: Mapped[dict[str, Any] | None]
+    """Reasons, needs and NEWS2 of the last triage, as dispatch/triage.py gave them."""
+    partial: Mapped[bool] = mapped_column(default=False)
+    """A reading is missing."""
+    image_unusable: Mapped[str | None] = mapped_column(String(40))
+    needs_review: Mapped[bool] = mapped_column(default=False)
+    ended_reason: Mapped[str | None] = mapped_column(String(200))
+
+    ambulance: Mapped[Ambulance] = relationship()
+    patient: Mapped[Patient | None] = relationship()
+    images: Mapped[list[Image]] = relationship(
+        back_populates="case", order_by="Image.received_at"
+    )
+    offers: Mapped[list[Offer]] = relationship(
+        back_populates="case", order_by="(Offer.round, Offer.rank)"
+    )
+    vital_signs: Mapped[list[VitalSignsEntry]] = relationship(
+        order_by="VitalSignsEntry.recorded_at"
+    )
+
+    __table_args__ = (
+        UniqueConstraint("ambulance_id", "idempotency_key"),
+        Index("ix_cases_status_deadline", "status", "deadline_at"),
+        Index("ix_cases_received_at", "received_at"),
+        CheckConstraint(
+            "(deadline_at IS NULL) = (status IN ({}))".format(
+                ", ".join(f"'{s}'" for s in sorted(TERMINAL_CASES))
+            ),
+            name="live_has_deadline",
+        ),
+        CheckConstraint("crew_pre_ktas BETWEEN 1 AND 5", name="crew_pre_ktas"),
+        CheckConstraint("acuity BETWEEN 1 AND 5", name="acuity"),
+        CheckConstraint("age_years BETWEEN 0 AND 130", name="age_years"),
+        CheckConstraint("sex IN ('female', 'male', 'other', 'unknown')", name="sex"),
+        CheckConstraint("latitude BETWEEN -90 AND 90", name="latitude"),
+        CheckConstraint("longitude BETWEEN -180 AND 180", name="longitude"),
+        CheckConstraint("(latitude IS NULL) = (longitude IS NULL)", name="position"),
+        CheckConstraint("version >= 1 AND round >= 0", name="counters"),
+    )
+
+
+class VitalSignsEntry(Base):
+    """One set of vital signs; the latest one counts, the earlier ones stay."""
+
+    __tablename__ = "vital_signs"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"), index=True)
+    recorded_at: Mapped[datetime]
+    respiratory_rate_per_min: Mapped[int | None]
+    spo2_percent: Mapped[int | None]
+    spo2_scale: Mapped[int] = mapped_column(default=1)
+    on_oxygen: Mapped[bool | None]
+    systolic_bp_mmhg: Mapped[int | None]
+    diastolic_bp_mmhg: Mapped[int | None]
+    pulse_per_min: Mapped[int | None]
+    consciousness: Mapped[str | None] = mapped_column(String(1))
+    temperature_c: Mapped[float | None]
+
+    __table_args__ = (
+        CheckConstraint("spo2_percent BETWEEN 0 AND 100", name="spo2_percent"),
+        CheckConstraint("consciousness IN ('A', 'C', 'V', 'P', 'U')", name="consciousness"),
+    )
+
+
+class Image(Base):
+    """One film of a case; the last one received is read and shown."""
+
+    __tablename__ = "images"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of the bytes as uploaded; kept in quarantine, never served."""
+    rendition_sha256: Mapped[str] = mapped_column(String(64))
+    """Of our own re-encoded PNG: what networks read and ERs see."""
+    media_type: Mapped[str] = mapped_column(String(30))
+    byte_count: Mapped[int]
+    width_px: Mapped[int]
+    height_px: Mapped[int]
+    rendition_width_px: Mapped[int]
+    rendition_height_px: Mapped[int]
+    facts: Mapped[dict[str, Any] | None]
+    unusable_reason: Mapped[str | None] = mapped_column(String(40))
+    received_at: Mapped[datetime]
+
+    case: Mapped[Case] = relationship(back_populates="images")
+    readings: Mapped[list[Reading]] = relationship(
+        back_populates="image", order_by="Reading.kind"
+    )
+
+    __table_args__ = (UniqueConstraint("case_id", "sha256"),)
+
+
+class Reading(Base):
+    """One model's work on one image; attempt is the fencing token of its lease."""
+
+    __tablename__ = "readings"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    image_id: Mapped[UUID] = mapped_column(ForeignKey("images.id"))
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"), index=True)
+    kind: Mapped[ReadingKind]
+    model_version: Mapped[str] = mapped_column(String(80), default="")
+    """Name of the weights asked for; empty means those the project ships."""
+    status: Mapped[ReadingStatus]
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(120))
+    lease_until_at: Mapped[datetime | None]
+    due_at: Mapped[datetime]
+    """When the relay may ring (again) for it."""
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    error_code: Mapped[str | None] = mapped_column(String(60))
+    error: Mapped[str | None] = mapped_column(String(500))
+    closed_at: Mapped[datetime | None]
+    """A dead letter that operations looked at and closed."""
+    model: Mapped[dict[str, Any] | None]
+    """Name, version and hash of the weights that read it."""
+    seconds: Mapped[dict[str, Any] | None]
+
+    image: Mapped[Image] = relationship(back_populates="readings")
+    findings: Mapped[list[Finding]] = relationship(order_by="Finding.rank")
+
+    __table_args__ = (
+        UniqueConstraint("image_id", "kind", "model_version"),
+        Index("ix_readings_status_due", "status", "due_at"),
+        CheckConstraint(
+            "(status = 'running') = (lease_until_at IS NOT NULL)", name="running_has_lease"
+        ),
+        CheckConstraint(
+            "(status IN ('done', 'failed')) = (finished_at IS NOT NULL)", name="finished"
+        ),
+        CheckConstraint("attempt >= 0", name="attempt"),
+    )
+
+
+class Finding(Base):
+    """A label's score, or a box in pixels of the original film."""
+
+    __tablename__ = "findings"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    reading_id: Mapped[UUID] = mapped_column(ForeignKey("readings.id"), index=True)
+    rank: Mapped[int]
+    label: Mapped[str] = mapped_column(String(60))
+    score: Mapped[float]
+    above_threshold: Mapped[bool]
+    x0: Mapped[float | None]
+    y0: Mapped[float | None]
+    x1: Mapped[float | None]
+    y1: Mapped[float | None]
+
+    __table_args__ = (
+        CheckConstraint("score BETWEEN 0 AND 1", name="score"),
+        CheckConstraint("x0 IS NULL OR (x0 <= x1 AND y0 <= y1)", name="box"),
+    )
+
+
+class Offer(Base):
+    """A proposal of one case to one ER."""
+
+    __tablename__ = "offers"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    emergency_room_id: Mapped[UUID] = mapped_column(ForeignKey("emergency_rooms.id"), index=True)
+    round: Mapped[int]
+    rank: Mapped[int]
+    status: Mapped[OfferStatus]
+    eta_min: Mapped[float | None]
+    distance_km: Mapped[float | None]
+    explanation: Mapped[dict[str, Any]]
+    """Why this ER: the parts of its expected minutes."""
+    offered_at: Mapped[datetime]
+    received_at: Mapped[datetime | None]
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None] = mapped_column(String(120))
+    reason_code: Mapped[DeclineReason | None]
+    note: Mapped[str | None] = mapped_column(String(500))
+    delay_min: Mapped[int | None]
+    ended_reason: Mapped[str | None] = mapped_column(String(60))
+
+    case: Mapped[Case] = relationship(back_populates="offers")
+    emergency_room: Mapped[EmergencyRoom] = relationship()
+
+    __table_args__ = (
+        UniqueConstraint("case_id", "emergency_room_id", "round"),
+        Index(
+            "uq_offers_one_accepted",
+            "case_id",
+            unique=True,
+            sqlite_where=text("status = 'accepted'"),
+            postgresql_where=text("status = 'accepted'"),
+        ),
+        CheckConstraint(
+            "status <> 'rejected' OR reason_code IS NOT NULL", name="rejected_has_reason"
+        ),
+        CheckConstraint(
+            "status <> 'accepted_with_delay' OR delay_min BETWEEN 1 AND 240", name="delay"
+        ),
+    )
+
+
+class Message(Base):
+    """Words between crew, ER and control room of one case; one row per recipient."""
+
+    __tablename__ = "messages"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"), index=True)
+    sender: Mapped[str] = mapped_column(String(60))
+    """Audience name of the sender."""
+    recipient: Mapped[str] = mapped_column(String(60))
+    """Audience name of the recipient."""
+    body: Mapped[str] = mapped_column(String(2000))
+    status: Mapped[MessageStatus]
+    sent_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
+    seen_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(
+            "status = 'sent' OR delivered_at IS NOT NULL OR seen_at IS NOT NULL", name="delivered"
+        ),
+        CheckConstraint("(status = 'seen') = (seen_at IS NOT NULL)", name="seen"),
+    )
+
+
+class AudienceSequence(Base):
+    """The last number given to an audience; its row lock makes number order = commit order."""
+
+    __tablename__ = "audience_sequences"
+    audience: Mapped[str] = mapped_column(String(60), primary_key=True)
+    seq: Mapped[int] = mapped_column(default=0)
+
+
+class Event(Base):
+    """One entry of an audience's gapless log."""
+
+    __tablename__ = "events"
+    audience: Mapped[str] = mapped_column(String(60), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    case_id: Mapped[UUID | None] = mapped_column(ForeignKey("cases.id"), index=True)
+    type: Mapped[str] = mapped_column(String(40))
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class AuditEntry(Base):
+    """Who did or saw what, when; only ever inserted."""
+
+    __tablename__ = "audit_entries"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(120))
+    action: Mapped[str] = mapped_column(String(60))
+    case_id: Mapped[UUID | None] = mapped_column(ForeignKey("cases.id"), index=True)
+    details: Mapped[dict[str, Any]]
+
+
+class Heartbeat(Base):
+    """The last sign of life of one process."""
+
+    __tablename__ = "heartbeats"
+    name: Mapped[str] = mapped_column(String(120), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    pid: Mapped[int]
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]

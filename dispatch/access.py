@@ -1,0 +1,131 @@
+"""Who sees what: the one filter between an actor and the rows.
+
+Every query of a door goes through here. An offer is the grant: an ER sees a case while its offer is
+open or held, and no longer. What is invisible is answered as if it did not exist (404).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, false, or_, select, true
+from sqlalchemy.orm import Session
+
+from broker import events
+from broker.errors import NotFound
+from broker.lifecycle import OPEN_OFFERS, OfferStatus, Role
+from broker.tables import Case, Message, Offer
+
+T = TypeVar("T")
+
+GRANTING_OFFERS = OPEN_OFFERS | {OfferStatus.ACCEPTED}
+"""While an offer is in one of these, its ER may see the case."""
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Whoever asks: a person, a device, or the system itself."""
+
+    role: Role
+    name: str
+    """`account:<id>` or `device:<id>`, for the audit."""
+    ambulance_id: UUID | None = None
+    emergency_room_id: UUID | None = None
+
+    @property
+    def audience(self) -> str | None:
+        """Whose events this actor reads; operations and admin read none."""
+        if self.role is Role.CREW and self.ambulance_id:
+            return events.ambulance(self.ambulance_id)
+        if self.role is Role.EMERGENCY_ROOM and self.emergency_room_id:
+            return events.emergency_room(self.emergency_room_id)
+        if self.role is Role.CONTROL_ROOM:
+            return events.CONTROL_ROOM
+        return None
+
+
+SYSTEM = Actor(Role.ADMIN, "system")
+"""Deadlines and workers."""
+
+
+def cases_visible_to(actor: Actor) -> ColumnElement[bool]:
+    """A WHERE clause over Case."""
+    if actor.role is Role.CONTROL_ROOM or actor is SYSTEM:
+        return true()
+    if actor.role is Role.CREW:
+        return Case.ambulance_id == actor.ambulance_id
+    if actor.role is Role.EMERGENCY_ROOM:
+        return (
+            select(Offer.id)
+            .where(
+                Offer.case_id == Case.id,
+                Offer.emergency_room_id == actor.emergency_room_id,
+                Offer.status.in_(GRANTING_OFFERS),
+            )
+            .exists()
+        )
+    return false()
+
+
+def offers_visible_to(actor: Actor) -> ColumnElement[bool]:
+    """A WHERE clause over Offer; the crew sees its cases' offers, an ER its own."""
+    if actor.role is Role.CONTROL_ROOM or actor is SYSTEM:
+        return true()
+    if actor.role is Role.EMERGENCY_ROOM:
+        return Offer.emergency_room_id == actor.emergency_room_id
+    if actor.role is Role.CREW:
+        return Offer.case_id.in_(select(Case.id).where(Case.ambulance_id == actor.ambulance_id))
+    return false()
+
+
+def messages_visible_to(actor: Actor) -> ColumnElement[bool]:
+    """A WHERE clause over Message: those one sent or got."""
+    audience = actor.audience
+    if audience is None:
+        return false()
+    return or_(Message.sender == audience, Message.recipient == audience)
+
+
+def case(session: Session, actor: Actor, case_id: UUID) -> Case:
+    """The case, or NotFound when it does not exist for this actor."""
+    return _one(
+        session, select(Case).where(Case.id == case_id, cases_visible_to(actor)), "case", case_id
+    )
+
+
+def offer(session: Session, actor: Actor, offer_id: UUID) -> Offer:
+    """The offer, or NotFound when it does not exist for this actor."""
+    return _one(
+        session,
+        select(Offer).where(Offer.id == offer_id, offers_visible_to(actor)),
+        "offer",
+        offer_id,
+    )
+
+
+def sees_identity(session: Session, actor: Actor, case_: Case) -> bool:
+    """Name and identifier go to the crew, the control room and the ER that holds the case."""
+    if actor.role in {Role.CREW, Role.CONTROL_ROOM}:
+        return True
+    if actor.role is not Role.EMERGENCY_ROOM:
+        return False
+    holder = holding_emergency_room(session, case_.id)
+    return holder is not None and holder == actor.emergency_room_id
+
+
+def holding_emergency_room(session: Session, case_id: UUID) -> UUID | None:
+    """The ER whose accepted offer holds the case, if any."""
+    return session.scalar(
+        select(Offer.emergency_room_id).where(
+            Offer.case_id == case_id, Offer.status == OfferStatus.ACCEPTED
+        )
+    )
+
+
+def _one(session: Session, query: Select[tuple[T]], kind: str, id_: UUID) -> T:
+    found = session.scalars(query).one_or_none()
+    if found is None:
+        raise NotFound(f"there is no {kind} {id_}, or you may not see it")
+    return found

@@ -1,0 +1,299 @@
+"""The only mover of a waiting case: looks at the clock and takes the next step.
+
+Called when a reading ends, by the queue's `route` task and by upkeep at a deadline; whoever wins
+the UPDATE takes the step, and calling it too often does nothing. Every live state leaves here with
+a deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from broker import database, events
+from broker.lifecycle import CaseStatus, OfferStatus, ReadingStatus
+from broker.settings import Settings
+from broker.tables import Case, EmergencyRoom, Finding, Image, Offer, Reading, VitalSignsEntry
+from dispatch import offers, triage
+from dispatch.access import SYSTEM
+from dispatch.news2 import Consciousness, SpO2Scale, VitalSigns
+from dispatch.transition import (
+    end_offers,
+    move_case,
+    tell_crew,
+    tell_emergency_room,
+    tell_granted,
+)
+from dispatch.triage import FindingFact, Triage, TriageCase
+
+ENDED_READINGS = frozenset({ReadingStatus.DONE, ReadingStatus.FAILED})
+
+
+def advance(session: Session, settings: Settings, case_id: UUID) -> None:
+    """Take the step that is due for a case, if any; LostRace when somebody else just did."""
+    case = session.get(Case, case_id, populate_existing=True)
+    if case is None or case.deadline_at is None:
+        return
+    now = database.now(session)
+    match case.status:
+        case CaseStatus.RECEIVED:
+            _begin(session, settings, case, now)
+        case CaseStatus.OFFERING | CaseStatus.UNPLACED:
+            _search(session, settings, case, now)
+        case CaseStatus.ASSIGNED if case.deadline_at <= now:
+            _remind_crew(session, settings, case, now)
+        case CaseStatus.ACKNOWLEDGED | CaseStatus.EN_ROUTE if case.deadline_at <= now:
+            move_case(
+                session,
+                case,
+                case.status,
+                SYSTEM,
+                tell="alarm.no_news",
+                deadline_at=now + timedelta(seconds=settings.scaled(settings.transport_deadline_s)),
+            )
+        case CaseStatus.ARRIVED if case.deadline_at <= now:
+            move_case(
+                session,
+                case,
+                CaseStatus.CLOSED,
+                SYSTEM,
+                tell="case.closed",
+                deadline_at=None,
+                ended_at=now,
+                ended_reason="closed by deadline",
+            )
+
+
+def reassess(session: Session, settings: Settings, case: Case, why: str) -> None:
+    """Triage again after new facts; what was decided stays, what is shown is amended.
+
+    The caller has changed the case row in this unit. Raises the acuity at once when it is due;
+    re-routes nothing on its own.
+    """
+    if case.status is CaseStatus.RECEIVED:
+        return  # advance triages when the offers go out
+    result, partial = _assess(session, case)
+    before = case.acuity
+    case.acuity, case.triage, case.partial = result.acuity, _as_json(result), partial
+    session.flush()
+    tell_crew(session, case, "case.amended", why=why, acuity_before=before)
+    tell_granted(session, case, "offer.amended", why=why, acuity_before=before)
+
+
+def current_image(session: Session, case_id: UUID) -> Image | None:
+    """The film that counts: the last one received."""
+    return session.scalars(
+        select(Image)
+        .where(Image.case_id == case_id)
+        .order_by(Image.received_at.desc(), Image.id)
+        .limit(1)
+    ).one_or_none()
+
+
+def latest_vitals(session: Session, case_id: UUID) -> VitalSignsEntry | None:
+    """The vital signs that count: the last recorded."""
+    return session.scalars(
+        select(VitalSignsEntry)
+        .where(VitalSignsEntry.case_id == case_id)
+        .order_by(VitalSignsEntry.recorded_at.desc(), VitalSignsEntry.id)
+        .limit(1)
+    ).one_or_none()
+
+
+def as_vital_signs(row: VitalSignsEntry) -> VitalSigns:
+    """A row as the pure rules take it."""
+    return VitalSigns(
+        respiratory_rate_per_min=row.respiratory_rate_per_min,
+        spo2_percent=row.spo2_percent,
+        on_oxygen=row.on_oxygen,
+        systolic_bp_mmhg=row.systolic_bp_mmhg,
+        diastolic_bp_mmhg=row.diastolic_bp_mmhg,
+        pulse_per_min=row.pulse_per_min,
+        consciousness=Consciousness(row.consciousness) if row.consciousness else None,
+        temperature_c=row.temperature_c,
+        spo2_scale=SpO2Scale.SCALE_2 if row.spo2_scale == 2 else SpO2Scale.SCALE_1,
+    )
+
+
+def _readings(session: Session, case: Case) -> Sequence[Reading]:
+    image = current_image(session, case.id)
+    if image is None:
+        return []
+    return session.scalars(select(Reading).where(Reading.image_id == image.id)).all()
+
+
+def _assess(session: Session, case: Case) -> tuple[Triage, bool]:
+    readings = _readings(session, case)
+    findings = session.scalars(
+        select(Finding).where(Finding.reading_id.in_([r.id for r in readings]))
+    ).all()
+    vitals = latest_vitals(session, case.id)
+    complete = all(r.status is ReadingStatus.DONE for r in readings)
+    result = triage.assess(
+        TriageCase(
+            crew_pre_ktas=case.crew_pre_ktas,
+            age_years=case.age_years,
+            vitals=as_vital_signs(vitals) if vitals else None,
+            findings=tuple(FindingFact(f.label, f.score, f.above_threshold) for f in findings),
+            reading_complete=bool(readings) and complete,
+        )
+    )
+    return result, not complete
+
+
+def _as_json(result: Triage) -> dict[str, object]:
+    return {
+        "reasons": [{"code": r.code.value, "params": dict(r.params)} for r in result.reasons],
+        "needs": [need.value for need in result.needs],
+        "news2": asdict(result.news2) if result.news2 else None,
+    }
+
+
+def _begin(session: Session, settings: Settings, case: Case, now: datetime) -> None:
+    readings = _readings(session, case)
+    assert case.deadline_at is not None  # advance() looked
+    if any(r.status not in ENDED_READINGS for r in readings) and case.deadline_at > now:
+        return
+    result, partial = _assess(session, case)
+    move_case(
+        session,
+        case,
+        CaseStatus.OFFERING,
+        SYSTEM,
+        tell=None,
+        acuity=result.acuity,
+        triage=_as_json(result),
+        partial=partial,
+        round=1,
+        search_opened_at=now,
+        round_opened_at=now,
+        first_offer_at=now,
+        deadline_at=now + timedelta(seconds=settings.steps(result.acuity).remind_s),
+    )
+    _tell_round(session, case, offers.open_round(session, settings, case, now))
+    if not offers.open_offers(session, case.id):
+        _unplaced(session, settings, case, now)
+
+
+def _search(session: Session, settings: Settings, case: Case, now: datetime) -> None:
+    assert case.search_opened_at is not None
+    assert case.round_opened_at is not None
+    steps = settings.steps(case.acuity or 3)
+    opened = offers.open_offers(session, case.id)
+    tired = [o for o in opened if o.offered_at + timedelta(seconds=steps.unplaced_s) <= now]
+    waiting = [o for o in opened if o not in tired]
+    widen_at = case.round_opened_at + timedelta(seconds=steps.widen_s)
+    remind_at = case.round_opened_at + timedelta(seconds=steps.remind_s)
+    unplaced_at = case.search_opened_at + timedelta(seconds=steps.unplaced_s)
+    due = case.deadline_at is not None and case.deadline_at <= now
+    if not waiting or (due and widen_at <= now):
+        move_case(
+            session,
+            case,
+            case.status,
+            SYSTEM,
+            tell=None,
+            round=case.round + 1,
+            round_opened_at=now,
+            deadline_at=_next(case, steps.remind_s, unplaced_at, now),
+        )
+        end_offers(session, case, tired, OfferStatus.EXPIRED, SYSTEM, offers.Ended.NO_ANSWER.value)
+        new = offers.open_round(session, settings, case, now)
+        if new:
+            _tell_round(session, case, new)
+        if (unplaced_at <= now or not (new or waiting)) and case.status is CaseStatus.OFFERING:
+            _unplaced(session, settings, case, now)
+        elif not (new or waiting):
+            # Everybody said no a moment ago: look again in a while, not in a loop.
+            _sleep(session, case, now + timedelta(seconds=steps.widen_s))
+    elif case.reminded_round < case.round and remind_at <= now:
+        move_case(
+            session,
+            case,
+            case.status,
+            SYSTEM,
+            tell=None,
+            reminded_round=case.round,
+            deadline_at=min(widen_at, unplaced_at)
+            if case.status is CaseStatus.OFFERING
+            else widen_at,
+        )
+        for offer in offers.unanswered(session, case.id):
+            tell_emergency_room(session, offer, "offer.reminded", case, eta_min=offer.eta_min)
+        tell_crew(session, case, "offer.reminded")
+    elif case.status is CaseStatus.OFFERING and unplaced_at <= now:
+        _unplaced(session, settings, case, now)
+    elif due:
+        _sleep(session, case, max(widen_at, now + timedelta(seconds=settings.sweep_s)))
+
+
+def _next(case: Case, remind_s: float, unplaced_at: datetime, now: datetime) -> datetime:
+    remind_at = now + timedelta(seconds=remind_s)
+    if case.status is CaseStatus.OFFERING and unplaced_at > now:
+        return min(remind_at, unplaced_at)
+    return remind_at
+
+
+def _sleep(session: Session, case: Case, until: datetime) -> None:
+    move_case(session, case, case.status, SYSTEM, tell=None, deadline_at=until)
+
+
+def _unplaced(session: Session, settings: Settings, case: Case, now: datetime) -> None:
+    """Alarm the control room and give the crew numbers to ring; offers go on."""
+    steps = settings.steps(case.acuity or 3)
+    move_case(
+        session,
+        case,
+        CaseStatus.UNPLACED,
+        SYSTEM,
+        tell=None,
+        deadline_at=now + timedelta(seconds=steps.remind_s),
+    )
+    asked = {o.emergency_room_id: o for o in session.scalars(select(Offer).where(Offer.case_id == case.id))}
+    rooms = session.scalars(
+        select(EmergencyRoom).where(EmergencyRoom.active, EmergencyRoom.phone.is_not(None))
+    ).all()
+    rooms = sorted(rooms, key=lambda r: asked[r.id].eta_min or 999 if r.id in asked else 1000)
+    tell_crew(
+        session,
+        case,
+        "case.unplaced",
+        phone_numbers=[
+            {"name": room.name, "name_ko": room.name_ko, "phone": room.phone}
+            for room in rooms[:6]
+        ],
+    )
+
+
+def _tell_round(session: Session, case: Case, opened: list[Offer]) -> None:
+    if opened:
+        tell_crew(
+            session,
+            case,
+            "case.offering",
+            round=case.round,
+            emergency_room_ids=[str(o.emergency_room_id) for o in opened],
+        )
+
+
+def _remind_crew(session: Session, settings: Settings, case: Case, now: datetime) -> None:
+    assert case.assigned_at is not None
+    # Twice as long each time, at most a minute: loud at first, never a drum-fire.
+    waited_s = max(
+        (now - case.assigned_at).total_seconds(), settings.scaled(settings.acknowledge_deadline_s)
+    )
+    move_case(
+        session,
+        case,
+        case.status,
+        SYSTEM,
+        tell=None,
+        deadline_at=now + timedelta(seconds=min(waited_s, settings.scaled(60))),
+    )
+    tell_crew(session, case, "alarm.unacknowledged", waited_s=round(waited_s))
+    events.audit(session, SYSTEM.name, "case.unacknowledged", case.id, waited_s=round(waited_s))

@@ -1,0 +1,411 @@
+"""Offers to ERs: open a round, note what was shown, decide, take, withdraw; first accept wins.
+
+Every function takes a session and changes the case row first (dispatch/transition.py). Who is asked
+is routing's choice; when to ask again is advance's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from broker import database
+from broker.errors import AlreadyDecided, AlreadyTaken, Conflict, Invalid, OfferGone
+from broker.lifecycle import (
+    HELD_CASES,
+    OPEN_OFFERS,
+    SEEKING_CASES,
+    UNANSWERED_OFFERS,
+    CaseStatus,
+    DeclineReason,
+    OfferStatus,
+)
+from broker.settings import Settings
+from broker.tables import Case, EmergencyRoom, Offer
+from dispatch import access, routing
+from dispatch.access import Actor
+from dispatch.routing import EmergencyCentreLevel, EmergencyRoomFacts
+from dispatch.transition import (
+    end_offers,
+    move_case,
+    move_offer,
+    tell_crew,
+    tell_emergency_room,
+    tell_granted,
+)
+from dispatch.travel import Position
+from dispatch.triage import Capability
+
+
+class Decision(StrEnum):
+    """What an ER may answer."""
+
+    ACCEPT = "accept"
+    ACCEPT_WITH_DELAY = "accept_with_delay"
+    REJECT = "reject"
+
+
+class Ended(StrEnum):
+    """Why we took an offer back."""
+
+    PLACED_ELSEWHERE = "placed_elsewhere"
+    CASE_CANCELLED = "case_cancelled"
+    NO_ANSWER = "no_answer"
+    GIVEN_BACK = "given_back"
+    PASSED_BY_CREW = "passed_by_crew"
+
+
+def open_round(session: Session, settings: Settings, case: Case, now: datetime) -> list[Offer]:
+    """Offer the case to the next best ERs; an empty list when nobody is left to ask.
+
+    The caller has just moved the case row and set its round.
+    """
+    ranked = routing.rank(
+        Position(case.latitude, case.longitude)
+        if case.latitude is not None and case.longitude is not None
+        else None,
+        tuple(Capability(need) for need in (case.triage or {}).get("needs", [])),
+        case.acuity or 3,
+        candidates(session, settings, case, now),
+        now=now,
+        asked=_times_asked(session, case.id),
+    )
+    opened = []
+    for rank, choice in enumerate(routing.choose(ranked, settings.offers_per_round), start=1):
+        offer = Offer(
+            case_id=case.id,
+            emergency_room_id=choice.id,
+            round=case.round,
+            rank=rank,
+            status=OfferStatus.REQUESTED,
+            eta_min=choice.eta_min,
+            distance_km=choice.distance_km,
+            explanation={
+                key: value
+                for key, value in asdict(choice).items()
+                if key not in {"id", "eta_min", "distance_km"}
+            },
+            offered_at=now,
+        )
+        session.add(offer)
+        opened.append(offer)
+    session.flush()
+    for offer in opened:
+        tell_emergency_room(session, offer, "offer.requested", case, eta_min=offer.eta_min)
+    return opened
+
+
+def candidates(
+    session: Session, settings: Settings, case: Case, now: datetime
+) -> list[EmergencyRoomFacts]:
+    """ERs that may be asked now: those never asked, else those whose answer is long ago."""
+    asked = {
+        er_id: (statuses, last)
+        for er_id, statuses, last in (
+            (er_id, {o.status for o in group}, max(o.decided_at or o.offered_at for o in group))
+            for er_id, group in _by_emergency_room(session, case.id).items()
+        )
+    }
+    rooms = session.scalars(select(EmergencyRoom).where(EmergencyRoom.active)).all()
+    never = [room for room in rooms if room.id not in asked]
+    again_before = now - timedelta(seconds=settings.scaled(settings.ask_again_s))
+    if not any(not _diverted(room, now) for room in never):
+        never = [
+            room
+            for room in rooms
+            if room.id in asked
+            and not asked[room.id][0] & (OPEN_OFFERS | {OfferStatus.ACCEPTED})
+            and (OfferStatus.REJECTED not in asked[room.id][0] or asked[room.id][1] < again_before)
+        ]
+    return [
+        EmergencyRoomFacts(
+            id=room.id,
+            name=room.name,
+            latitude=room.latitude,
+            longitude=room.longitude,
+            capabilities=frozenset(Capability(c) for c in room.capabilities),
+            on_diversion=_diverted(room, now),
+            beds_available=room.beds_available,
+            beds_at=room.beds_at,
+            answer_rate=None,
+            accept_rate=None,
+            median_answer_s=None,
+            level=EmergencyCentreLevel(room.level),
+        )
+        for room in never
+    ]
+
+
+def mark_received(session: Session, actor: Actor, offer_id: UUID) -> Offer:
+    """Note that the offer was shown on the ER's screen; a second call changes nothing."""
+    offer = access.offer(session, actor, offer_id)
+    if offer.status is not OfferStatus.REQUESTED:
+        return offer
+    case = access.case(session, actor, offer.case_id)
+    move_case(session, case, case.status, actor, tell=None)
+    move_offer(session, offer, OfferStatus.RECEIVED, actor, received_at=database.now(session))
+    tell_crew(session, case, "offer.received", emergency_room_id=str(offer.emergency_room_id))
+    return offer
+
+
+def decide(
+    session: Session,
+    settings: Settings,
+    actor: Actor,
+    offer_id: UUID,
+    decision: Decision,
+    *,
+    reason_code: DeclineReason | None = None,
+    note: str | None = None,
+    delay_min: int | None = None,
+) -> Offer:
+    """An ER's answer. The same answer twice is one answer.
+
+    Raises AlreadyTaken (409) when another ER was first, AlreadyDecided (409) when this ER answered
+    otherwise, OfferGone (410) when the offer was withdrawn or has expired, Invalid when a reason or
+    a delay is missing.
+    """
+    if decision is Decision.REJECT and reason_code is None:
+        raise Invalid("reason_code is missing: say why, from the list", field="reason_code")
+    if decision is Decision.ACCEPT_WITH_DELAY and delay_min is None:
+        raise Invalid("delay_min is missing: say in how many minutes", field="delay_min")
+    offer = access.offer(session, actor, offer_id)
+    to = {
+        Decision.ACCEPT: OfferStatus.ACCEPTED,
+        Decision.ACCEPT_WITH_DELAY: OfferStatus.ACCEPTED_WITH_DELAY,
+        Decision.REJECT: OfferStatus.REJECTED,
+    }[decision]
+    if offer.status is to:
+        return offer
+    case = session.get_one(Case, offer.case_id)
+    if offer.status not in OPEN_OFFERS:
+        raise _closed(offer, case)
+    if case.status not in SEEKING_CASES:
+        raise AlreadyTaken(status=str(case.status))
+    now = database.now(session)
+    values = {
+        "decided_at": now,
+        "decided_by": actor.name,
+        "reason_code": reason_code,
+        "note": note,
+        "delay_min": delay_min,
+    }
+    if decision is Decision.ACCEPT:
+        _assign(session, settings, case, offer, actor, now, values)
+    else:
+        move_case(session, case, case.status, actor, tell=None)
+        move_offer(session, offer, to, actor, **values)
+        tell_crew(
+            session,
+            case,
+            f"offer.{to}",
+            offer_id=str(offer.id),
+            emergency_room_id=str(offer.emergency_room_id),
+            reason_code=reason_code,
+            delay_min=delay_min,
+        )
+    return offer
+
+
+def take(session: Session, settings: Settings, actor: Actor, offer_id: UUID) -> Offer:
+    """The crew takes a "yes, in N minutes": assigned and acknowledged in one step."""
+    offer = access.offer(session, actor, offer_id)
+    case = access.case(session, actor, offer.case_id)
+    if offer.status is OfferStatus.ACCEPTED:
+        return offer
+    if offer.status is not OfferStatus.ACCEPTED_WITH_DELAY:
+        raise _closed(offer, case)
+    if case.status not in SEEKING_CASES:
+        raise AlreadyTaken(status=str(case.status))
+    now = database.now(session)
+    _assign(session, settings, case, offer, actor, now, {})
+    acknowledge(session, settings, actor, case, now)
+    return offer
+
+
+def pass_over(
+    session: Session, settings: Settings, actor: Actor, offer_id: UUID, note: str | None
+) -> Offer:
+    """The crew passes a counter-offer, or gives back an accepted ER it cannot use."""
+    offer = access.offer(session, actor, offer_id)
+    case = access.case(session, actor, offer.case_id)
+    if offer.status is OfferStatus.ACCEPTED:
+        _search_again(session, settings, case, offer, actor, Ended.PASSED_BY_CREW, note)
+    elif offer.status is OfferStatus.ACCEPTED_WITH_DELAY:
+        move_case(session, case, case.status, actor, tell=None)
+        end_offers(
+            session, case, [offer], OfferStatus.WITHDRAWN, actor, Ended.PASSED_BY_CREW.value
+        )
+    elif offer.ended_reason != Ended.PASSED_BY_CREW:
+        raise _closed(offer, case)
+    return offer
+
+
+def withdraw(
+    session: Session,
+    settings: Settings,
+    actor: Actor,
+    offer_id: UUID,
+    reason_code: DeclineReason,
+    note: str | None,
+) -> Offer:
+    """An ER gives an accepted case back, with a reason; the search starts again at once."""
+    offer = access.offer(session, actor, offer_id)
+    if offer.ended_reason == Ended.GIVEN_BACK:
+        return offer
+    case = session.get_one(Case, offer.case_id)
+    if offer.status is not OfferStatus.ACCEPTED:
+        raise _closed(offer, case)
+    _search_again(
+        session, settings, case, offer, actor, Ended.GIVEN_BACK, note, reason_code=reason_code
+    )
+    return offer
+
+
+def acknowledge(
+    session: Session, settings: Settings, actor: Actor, case: Case, now: datetime
+) -> None:
+    """The crew confirms the decision; both sides know. A second call changes nothing."""
+    if case.status in HELD_CASES - {CaseStatus.ASSIGNED}:
+        return
+    move_case(
+        session,
+        case,
+        CaseStatus.ACKNOWLEDGED,
+        actor,
+        tell="case.acknowledged",
+        acknowledged_at=now,
+        deadline_at=now + timedelta(seconds=settings.scaled(settings.transport_deadline_s)),
+    )
+    tell_granted(session, case, "case.acknowledged")
+
+
+def open_offers(session: Session, case_id: UUID) -> list[Offer]:
+    """Offers of a case that may still become accepted."""
+    return list(
+        session.scalars(
+            select(Offer)
+            .where(Offer.case_id == case_id, Offer.status.in_(OPEN_OFFERS))
+            .order_by(Offer.emergency_room_id)
+        )
+    )
+
+
+def unanswered(session: Session, case_id: UUID) -> list[Offer]:
+    """Offers of a case that nobody has answered."""
+    return [o for o in open_offers(session, case_id) if o.status in UNANSWERED_OFFERS]
+
+
+def _assign(
+    session: Session,
+    settings: Settings,
+    case: Case,
+    offer: Offer,
+    actor: Actor,
+    now: datetime,
+    values: dict[str, object],
+) -> None:
+    move_case(
+        session,
+        case,
+        CaseStatus.ASSIGNED,
+        actor,
+        tell=None,
+        assigned_at=now,
+        deadline_at=now + timedelta(seconds=settings.scaled(settings.acknowledge_deadline_s)),
+    )
+    move_offer(session, offer, OfferStatus.ACCEPTED, actor, **values)
+    others = [o for o in open_offers(session, case.id) if o.id != offer.id]
+    end_offers(
+        session, case, others, OfferStatus.WITHDRAWN, actor, Ended.PLACED_ELSEWHERE.value
+    )
+    tell_crew(
+        session,
+        case,
+        "case.assigned",
+        offer_id=str(offer.id),
+        emergency_room_id=str(offer.emergency_room_id),
+    )
+    tell_emergency_room(session, offer, "offer.accepted", case)
+
+
+def _search_again(
+    session: Session,
+    settings: Settings,
+    case: Case,
+    offer: Offer,
+    actor: Actor,
+    why: Ended,
+    note: str | None,
+    reason_code: DeclineReason | None = None,
+) -> None:
+    now = database.now(session)
+    move_case(
+        session,
+        case,
+        CaseStatus.OFFERING,
+        actor,
+        tell=None,
+        round=case.round + 1,
+        search_opened_at=now,
+        round_opened_at=now,
+        deadline_at=now + timedelta(seconds=settings.steps(case.acuity or 3).remind_s),
+        assigned_at=None,
+        acknowledged_at=None,
+    )
+    move_offer(
+        session,
+        offer,
+        OfferStatus.WITHDRAWN,
+        actor,
+        ended_reason=why.value,
+        reason_code=reason_code,
+        note=note,
+    )
+    tell_crew(
+        session,
+        case,
+        "case.offering",
+        reason=why.value,
+        reason_code=reason_code,
+        emergency_room_id=str(offer.emergency_room_id),
+    )
+    tell_emergency_room(session, offer, "offer.withdrawn", case, reason=why.value)
+    open_round(session, settings, case, now)
+
+
+def _closed(offer: Offer, case: Case) -> Conflict | OfferGone:
+    """Why an offer that is not open cannot be answered."""
+    facts = {"offer_status": str(offer.status), "reason": offer.ended_reason}
+    if offer.status in {OfferStatus.ACCEPTED, OfferStatus.REJECTED}:
+        return AlreadyDecided(f"you have already answered this offer: {offer.status}", **facts)
+    if offer.status in OPEN_OFFERS:
+        return Conflict("this offer is not held by you", **facts)
+    if offer.ended_reason == Ended.PLACED_ELSEWHERE and case.status in HELD_CASES:
+        return AlreadyTaken(**facts)
+    return OfferGone(**facts)
+
+
+def _diverted(room: EmergencyRoom, now: datetime) -> bool:
+    return room.diversion_until_at is not None and room.diversion_until_at > now
+
+
+def _by_emergency_room(session: Session, case_id: UUID) -> dict[UUID, list[Offer]]:
+    groups: dict[UUID, list[Offer]] = {}
+    for offer in session.scalars(select(Offer).where(Offer.case_id == case_id)):
+        groups.setdefault(offer.emergency_room_id, []).append(offer)
+    return groups
+
+
+def _times_asked(session: Session, case_id: UUID) -> dict[UUID, int]:
+    rows = session.execute(
+        select(Offer.emergency_room_id, func.count())
+        .where(Offer.case_id == case_id)
+        .group_by(Offer.emergency_room_id)
+    )
+    return {er_id: count for er_id, count in rows}

@@ -1,0 +1,144 @@
+"""The crew's steps after the decision, and the facts it sends on the way.
+
+Acknowledge, depart, arrive, close, cancel, new vitals and position. Each is idempotent: the same
+step twice is one step; a step that the present state does not allow is a 409 with that state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from broker import database
+from broker.errors import Conflict
+from broker.lifecycle import TERMINAL_CASES, CaseStatus, OfferStatus
+from broker.settings import Settings
+from broker.tables import Case, VitalSignsEntry
+from dispatch import access, advance, offers
+from dispatch.access import Actor
+from dispatch.transition import end_offers, move_case, tell_granted
+
+
+def acknowledge(session: Session, settings: Settings, actor: Actor, case_id: UUID) -> Case:
+    """The crew confirms the ER's decision."""
+    case = access.case(session, actor, case_id)
+    offers.acknowledge(session, settings, actor, case, database.now(session))
+    return case
+
+
+def depart(session: Session, settings: Settings, actor: Actor, case_id: UUID) -> Case:
+    """The crew is on the way to the ER."""
+    case = access.case(session, actor, case_id)
+    if case.status in {CaseStatus.EN_ROUTE, CaseStatus.ARRIVED}:
+        return case
+    now = database.now(session)
+    if case.status is CaseStatus.ASSIGNED:  # driving there says yes more plainly than a button
+        offers.acknowledge(session, settings, actor, case, now)
+    _move(session, case, CaseStatus.EN_ROUTE, actor, deadline_at=_news_by(session, settings))
+    return case
+
+
+def arrive(session: Session, settings: Settings, actor: Actor, case_id: UUID) -> Case:
+    """The ambulance is at the door."""
+    case = access.case(session, actor, case_id)
+    if case.status is CaseStatus.ARRIVED:
+        return case
+    if case.status is not CaseStatus.EN_ROUTE:
+        depart(session, settings, actor, case_id)
+    now = database.now(session)
+    _move(
+        session,
+        case,
+        CaseStatus.ARRIVED,
+        actor,
+        arrived_at=now,
+        deadline_at=now + timedelta(seconds=settings.scaled(settings.arrived_close_s)),
+    )
+    return case
+
+
+def close(session: Session, actor: Actor, case_id: UUID) -> Case:
+    """The patient is handed over (crew or ER)."""
+    case = access.case(session, actor, case_id)
+    if case.status is not CaseStatus.CLOSED:
+        _move(
+            session,
+            case,
+            CaseStatus.CLOSED,
+            actor,
+            deadline_at=None,
+            ended_at=database.now(session),
+            ended_reason="handed over",
+        )
+    return case
+
+
+def cancel(session: Session, actor: Actor, case_id: UUID, reason: str) -> Case:
+    """Call a case off; open offers are withdrawn and whoever held it is told."""
+    case = access.case(session, actor, case_id)
+    if case.status is CaseStatus.CANCELLED:
+        return case
+    move_case(
+        session,
+        case,
+        CaseStatus.CANCELLED,
+        actor,
+        tell="case.cancelled",
+        deadline_at=None,
+        ended_at=database.now(session),
+        ended_reason=reason,
+    )
+    tell_granted(session, case, "case.cancelled")
+    end_offers(
+        session,
+        case,
+        offers.open_offers(session, case.id),
+        OfferStatus.WITHDRAWN,
+        actor,
+        offers.Ended.CASE_CANCELLED.value,
+    )
+    return case
+
+
+def update(
+    session: Session,
+    settings: Settings,
+    actor: Actor,
+    case_id: UUID,
+    *,
+    changes: Mapping[str, Any],
+    vitals: Mapping[str, Any] | None,
+) -> Case:
+    """New facts from the crew: position, level, complaint, vital signs; triage looks again."""
+    case = access.case(session, actor, case_id)
+    if case.status in TERMINAL_CASES:
+        raise Conflict(f"the case is {case.status}", status=str(case.status))
+    now = database.now(session)
+    values = dict(changes)
+    if "latitude" in values:
+        values["position_at"] = now
+    move_case(session, case, case.status, actor, tell=None, **values)
+    if vitals:
+        session.add(VitalSignsEntry(case_id=case.id, recorded_at=now, **vitals))
+        session.flush()
+        session.expire(case, ["vital_signs"])
+    if vitals or "crew_pre_ktas" in values:
+        advance.reassess(session, settings, case, "vitals")
+    else:
+        tell_granted(session, case, "case.position" if "latitude" in values else "offer.amended")
+    return case
+
+
+def _move(session: Session, case: Case, to: CaseStatus, actor: Actor, **values: Any) -> None:
+    move_case(session, case, to, actor, tell=f"case.{to}", **values)
+    tell_granted(session, case, f"case.{to}")
+
+
+def _news_by(session: Session, settings: Settings) -> Any:
+    return database.now(session) + timedelta(
+        seconds=settings.scaled(settings.transport_deadline_s)
+    )

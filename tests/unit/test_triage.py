@@ -1,0 +1,333 @@
+"""Each rule of triage, the tables behind it, and that nothing ever lowers urgency."""
+
+from __future__ import annotations
+
+import math
+import string
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatch import triage
+from dispatch.news2 import PLAUSIBLE_RANGES, Consciousness, VitalSigns, score
+from dispatch.triage import (
+    FINDING_NEEDS,
+    REASON_TEXT,
+    VITAL_TEXT,
+    Capability,
+    FindingFact,
+    Language,
+    Reason,
+    ReasonCode,
+    Triage,
+    TriageCase,
+    assess,
+    explain,
+)
+
+NIH_14 = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
+    "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening",
+    "Hernia",
+)  # fmt: skip
+NEVER_CHANGE = ("Mass", "Nodule", "Fibrosis", "Hernia", "Pleural_Thickening")
+NORMAL = VitalSigns(16, 98, False, 120, 80, 70, Consciousness.ALERT, 36.8)
+NEWS2_FIVE = replace(NORMAL, on_oxygen=True, spo2_percent=93, pulse_per_min=100)
+NEWS2_SEVEN = replace(NEWS2_FIVE, respiratory_rate_per_min=22)
+
+
+def found(*labels: str) -> tuple[FindingFact, ...]:
+    return tuple(FindingFact(label, 0.9, True) for label in labels)
+
+
+def of(**known: Any) -> Triage:
+    return assess(TriageCase(reading_complete=True, **known))
+
+
+def codes(result: Triage) -> list[ReasonCode]:
+    return [reason.code for reason in result.reasons]
+
+
+@pytest.mark.parametrize(
+    ("changes", "acuity", "code"),
+    [
+        ({}, 4, ReasonCode.NEWS2_LOW),
+        ({"spo2_percent": 93, "on_oxygen": True}, 4, ReasonCode.NEWS2_LOW),
+        ({"spo2_percent": 91}, 3, ReasonCode.NEWS2_SINGLE_THREE),
+        ({"spo2_percent": 91, "pulse_per_min": 115}, 3, ReasonCode.NEWS2_MEDIUM),
+        ({"spo2_percent": 91, "pulse_per_min": 131}, 3, ReasonCode.NEWS2_MEDIUM),
+        ({"spo2_percent": 91, "pulse_per_min": 131, "on_oxygen": True}, 2, ReasonCode.NEWS2_HIGH),
+        ({"consciousness": Consciousness.UNRESPONSIVE}, 1, ReasonCode.UNRESPONSIVE),
+        ({"respiratory_rate_per_min": 0}, 1, ReasonCode.NO_BREATHING_OR_PULSE),
+        ({"pulse_per_min": 0}, 1, ReasonCode.NO_BREATHING_OR_PULSE),
+        ({"temperature_c": None}, 3, ReasonCode.NOTHING_KNOWN),
+    ],
+)
+def test_without_a_crew_level_vitals_decide(
+    changes: dict[str, Any], acuity: int, code: ReasonCode
+) -> None:
+    result = of(vitals=replace(NORMAL, **changes))
+    assert result.acuity == acuity
+    assert code in codes(result)
+
+
+@pytest.mark.parametrize("vitals", [None, VitalSigns()])
+def test_nothing_known_is_level_3(vitals: VitalSigns | None) -> None:
+    result = of(vitals=vitals)
+    assert (result.acuity, codes(result)) == (3, [ReasonCode.NOTHING_KNOWN])
+    assert result.needs == ()
+    assert result.news2 is None
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
+def test_the_crews_level_stands_when_nothing_raises_it(level: int) -> None:
+    result = of(crew_pre_ktas=level, vitals=NORMAL, findings=found(*NEVER_CHANGE))
+    assert (result.acuity, codes(result)) == (level, [ReasonCode.CREW_LEVEL])
+
+
+@pytest.mark.parametrize(
+    ("changes", "acuity"),
+    [
+        ({}, 5),
+        ({"spo2_percent": 91}, 3),
+        ({"on_oxygen": True, "spo2_percent": 93, "pulse_per_min": 100}, 3),
+        ({"consciousness": Consciousness.UNRESPONSIVE}, 3),  # the crew weighed it: not 1
+        ({"spo2_percent": 91, "pulse_per_min": 131, "on_oxygen": True}, 2),
+        ({"pulse_per_min": 0}, 1),
+    ],
+)
+def test_vitals_raise_the_crews_level(changes: dict[str, Any], acuity: int) -> None:
+    assert of(crew_pre_ktas=5, vitals=replace(NORMAL, **changes)).acuity == acuity
+
+
+def test_an_incomplete_news2_counts_upward_only() -> None:
+    high = replace(NEWS2_SEVEN, temperature_c=None)
+    assert score(high).known_total == 7
+    result = of(crew_pre_ktas=4, vitals=high)
+    assert result.acuity == 2
+    assert codes(result) == [
+        ReasonCode.CREW_LEVEL,
+        ReasonCode.NEWS2_HIGH,
+        ReasonCode.NEWS2_INCOMPLETE,
+    ]
+    assert of(crew_pre_ktas=2, vitals=VitalSigns(pulse_per_min=70)).acuity == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "acuity", "code"),
+    [
+        ({}, 2, ReasonCode.PNEUMOTHORAX),
+        ({"systolic_bp_mmhg": 91}, 2, ReasonCode.PNEUMOTHORAX),
+        ({"systolic_bp_mmhg": 90}, 1, ReasonCode.TENSION_LOW_BLOOD_PRESSURE),
+        ({"spo2_percent": 92}, 2, ReasonCode.PNEUMOTHORAX),
+        ({"spo2_percent": 91}, 1, ReasonCode.TENSION_LOW_SPO2),
+        ({"pulse_per_min": 130}, 2, ReasonCode.PNEUMOTHORAX),
+        ({"pulse_per_min": 131}, 1, ReasonCode.TENSION_FAST_PULSE),
+    ],
+)
+def test_pneumothorax(changes: dict[str, Any], acuity: int, code: ReasonCode) -> None:
+    signs = replace(NORMAL, **changes)
+    for level in (None, 3, 5):
+        result = of(crew_pre_ktas=level, vitals=signs, findings=found("Pneumothorax"))
+        assert result.acuity == acuity
+        assert code in codes(result)
+    assert of(crew_pre_ktas=1, vitals=signs, findings=found("Pneumothorax")).acuity == 1
+
+
+def test_tension_needs_the_pneumothorax() -> None:
+    shock = replace(NORMAL, systolic_bp_mmhg=85)
+    assert of(crew_pre_ktas=4, vitals=shock).acuity == 3
+    below = (FindingFact("Pneumothorax", 0.4, above_threshold=False),)
+    assert of(crew_pre_ktas=4, vitals=shock, findings=below).acuity == 3
+
+
+@pytest.mark.parametrize("label", ["Edema", "Effusion", "Consolidation", "edema", " EDEMA "])
+def test_unstable_findings_ask_for_level_2(label: str) -> None:
+    assert score(NEWS2_FIVE).known_total == 5
+    assert of(crew_pre_ktas=4, vitals=NEWS2_FIVE, findings=found(label)).acuity == 2
+    four = replace(NEWS2_FIVE, pulse_per_min=70)
+    assert of(crew_pre_ktas=4, vitals=four, findings=found(label)).acuity == 4
+    lower_bound = replace(NEWS2_FIVE, temperature_c=None)
+    assert of(crew_pre_ktas=4, vitals=lower_bound, findings=found(label)).acuity == 2
+
+
+@pytest.mark.parametrize("label", [*NEVER_CHANGE, "Something else"])
+def test_findings_that_never_change_the_level(label: str) -> None:
+    for vitals in (None, NORMAL, NEWS2_FIVE, NEWS2_SEVEN):
+        for level in (None, 1, 3, 5):
+            without = of(crew_pre_ktas=level, vitals=vitals)
+            with_it = of(crew_pre_ktas=level, vitals=vitals, findings=found(label))
+            assert with_it.acuity == without.acuity
+            assert with_it.reasons == without.reasons
+
+
+def test_a_child_has_no_news2_and_no_adult_limits() -> None:
+    signs = replace(NORMAL, pulse_per_min=140, systolic_bp_mmhg=88)
+    result = of(age_years=2, vitals=signs)
+    assert (result.acuity, result.news2) == (3, None)
+    assert ReasonCode.NEWS2_NOT_FOR_CHILDREN in codes(result)
+    assert result.needs == (Capability.PAEDIATRIC_EMERGENCY,)
+    assert of(age_years=2, vitals=signs, findings=found("Pneumothorax")).acuity == 2
+    hypoxic = replace(signs, spo2_percent=90)
+    assert of(age_years=2, vitals=hypoxic, findings=found("Pneumothorax")).acuity == 1
+    assert of(age_years=16, vitals=signs).news2 is not None
+
+
+def test_pregnancy_has_no_news2() -> None:
+    result = of(age_years=30, pregnant=True, vitals=NEWS2_SEVEN)
+    assert (result.acuity, result.news2) == (3, None)
+    assert ReasonCode.NEWS2_NOT_IN_PREGNANCY in codes(result)
+
+
+def test_an_unread_film_is_said() -> None:
+    result = assess(TriageCase(crew_pre_ktas=3))
+    assert codes(result) == [ReasonCode.CREW_LEVEL, ReasonCode.READING_INCOMPLETE]
+
+
+@pytest.mark.parametrize(
+    ("labels", "vitals", "needs"),
+    [
+        (["Pneumothorax"], NORMAL, {Capability.THORACIC_SURGERY}),
+        (
+            ["Pneumothorax"],
+            NEWS2_FIVE,
+            {Capability.THORACIC_SURGERY, Capability.THORACIC_ICU},
+        ),
+        (["Edema"], NEWS2_FIVE, {Capability.CARDIOLOGY, Capability.VENTILATOR}),
+        (["Consolidation"], NEWS2_FIVE, {Capability.GENERAL_ICU}),
+        (["Pneumonia"], replace(NORMAL, temperature_c=37.9), set()),
+        (
+            ["Pneumonia"],
+            replace(NORMAL, temperature_c=38.0),
+            {Capability.NEGATIVE_PRESSURE_ROOM},
+        ),
+        (["Effusion", "Mass"], NORMAL, {Capability.CT}),
+        ([], NEWS2_SEVEN, {Capability.GENERAL_ICU}),
+        ([], replace(NORMAL, spo2_percent=91, on_oxygen=True), {Capability.VENTILATOR}),
+        ([], replace(NORMAL, spo2_percent=91), set()),
+    ],
+)
+def test_needs(labels: list[str], vitals: VitalSigns, needs: set[Capability]) -> None:
+    assert set(of(vitals=vitals, findings=found(*labels)).needs) == needs
+
+
+def test_tables_use_labels_that_the_networks_have() -> None:
+    known = {label.casefold() for label in NIH_14}
+    assert {need.label for need in FINDING_NEEDS} <= known
+    assert set(triage._UNSTABLE_FINDINGS) <= known
+    assert triage._PNEUMOTHORAX in known
+    assert len({(n.label, n.when, n.capability) for n in FINDING_NEEDS}) == len(FINDING_NEEDS)
+
+
+def test_every_reason_has_both_languages_with_the_same_parameters() -> None:
+    assert set(REASON_TEXT) == set(ReasonCode)
+    for texts in REASON_TEXT.values():
+        fields = [
+            {name for _, name, _, _ in string.Formatter().parse(texts[language]) if name}
+            for language in get_args(Language)
+        ]
+        assert set(texts) == set(get_args(Language))
+        assert fields[0] == fields[1]
+    assert set(VITAL_TEXT) == {*PLAUSIBLE_RANGES, "on_oxygen", "consciousness"}
+
+
+def test_explain() -> None:
+    reason = Reason(
+        ReasonCode.NEWS2_INCOMPLETE,
+        {"known_total": 5, "upper_total": 11, "missing": "temperature_c,consciousness"},
+    )
+    assert explain(reason, "en") == (
+        "NEWS2 incomplete, 5 to 11; not measured: temperature, consciousness"
+    )
+    assert explain(reason, "ko") == "NEWS2 불완전, 5~11점; 미측정: 체온, 의식"
+
+
+@pytest.mark.parametrize(
+    ("known", "field"),
+    [
+        ({"crew_pre_ktas": 0}, "crew_pre_ktas"),
+        ({"crew_pre_ktas": 6}, "crew_pre_ktas"),
+        ({"age_years": -1}, "age_years"),
+        ({"age_years": 999}, "age_years"),
+        ({"age_years": math.nan}, "age_years"),
+    ],
+)
+def test_bad_input_names_the_field(known: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        TriageCase(**known)
+
+
+@pytest.mark.parametrize("value", [math.nan, -0.1, 1.1])
+def test_bad_scores_name_the_finding(value: float) -> None:
+    with pytest.raises(ValueError, match="'Edema'"):
+        FindingFact("Edema", value, True)
+
+
+findings = st.builds(
+    FindingFact, st.sampled_from([*NIH_14, "unknown label"]), st.floats(0, 1), st.booleans()
+)
+cases = st.builds(
+    TriageCase,
+    crew_pre_ktas=st.none() | st.integers(1, 5),
+    age_years=st.none() | st.floats(0, 100),
+    vitals=st.none()
+    | st.builds(
+        VitalSigns,
+        respiratory_rate_per_min=st.none() | st.integers(0, 50),
+        spo2_percent=st.none() | st.integers(70, 100),
+        on_oxygen=st.none() | st.booleans(),
+        systolic_bp_mmhg=st.none() | st.integers(60, 240),
+        pulse_per_min=st.none() | st.integers(0, 180),
+        consciousness=st.none() | st.sampled_from(Consciousness),
+        temperature_c=st.none() | st.floats(30, 42),
+    ),
+    findings=st.lists(findings, max_size=4).map(tuple),
+    reading_complete=st.booleans(),
+    pregnant=st.booleans(),
+)
+
+
+@given(cases, findings)
+def test_one_more_finding_never_lowers_urgency(case: TriageCase, finding: FindingFact) -> None:
+    before = assess(case)
+    after = assess(replace(case, findings=(*case.findings, finding)))
+    assert after.acuity <= before.acuity
+    assert set(before.needs) <= set(after.needs)
+
+
+@given(cases, findings)
+def test_a_higher_score_never_lowers_urgency(case: TriageCase, finding: FindingFact) -> None:
+    raised = replace(finding, score=1.0, above_threshold=True)
+    before = assess(replace(case, findings=(*case.findings, finding)))
+    after = assess(replace(case, findings=(*case.findings, raised)))
+    assert after.acuity <= before.acuity
+
+
+@given(cases)
+def test_a_failed_reading_never_raises_what_the_film_gave(case: TriageCase) -> None:
+    assert assess(case).acuity <= assess(replace(case, findings=())).acuity
+
+
+@given(cases)
+def test_never_less_urgent_than_the_crew_said(case: TriageCase) -> None:
+    result = assess(case)
+    assert 1 <= result.acuity <= (case.crew_pre_ktas or 5)
+
+
+@given(cases)
+def test_the_level_is_the_most_urgent_that_a_reason_asks_for(case: TriageCase) -> None:
+    result = assess(case)
+    asked = [r.params["acuity"] for r in result.reasons if "acuity" in r.params]
+    assert result.acuity == min(int(str(level)) for level in asked)
+    for reason in result.reasons:
+        for language in get_args(Language):
+            assert explain(reason, language)
+
+
+@given(cases, st.permutations(range(4)))
+def test_the_order_of_findings_does_not_matter(case: TriageCase, order: list[int]) -> None:
+    shuffled = tuple(case.findings[i] for i in order if i < len(case.findings))
+    assert assess(replace(case, findings=shuffled)) == assess(case)

@@ -1,0 +1,135 @@
+"""Tasks `classify` and `detect`: claim the most urgent film, read it, write what was found.
+
+The networks load on first use, once per child; nothing about cases is decided here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from celery import Celery
+
+from broker import heartbeat, logs
+from broker.errors import DatabaseBusy, GoldentimeError, LeaseLost
+from broker.lifecycle import ReadingKind
+from broker.queues import Task
+from dispatch import reading
+from dispatch.reading import Claim, Found
+from models import card, xray
+from models.classifier import Classifier
+from models.detector import Detector
+from workers.process import Process, process
+
+RENEW_S = 2.0
+
+
+def register(app: Celery) -> None:
+    """Give the app its two reading tasks."""
+
+    @app.task(name=Task.CLASSIFY.value)
+    def classify(reading_id: str) -> None:
+        work(ReadingKind.CLASSIFY, classify_film)
+
+    @app.task(name=Task.DETECT.value)
+    def detect(reading_id: str) -> None:
+        work(ReadingKind.DETECT, detect_film)
+
+
+def work(kind: ReadingKind, read: Callable[[Process, Claim], tuple[list[Found], dict, dict]]) -> None:
+    """Answer one bell: whichever film of this kind is most urgent, if any still waits."""
+    mine = process()
+    log = logs.logger().bind(kind=kind.value)
+    claim = mine.record.again(lambda s: reading.claim(s, mine.settings, kind, mine.owner))
+    if claim is None:
+        return
+    log = log.bind(case_id=str(claim.case_id), attempt=claim.attempt)
+    try:
+        try:
+            with _lease(mine, claim):
+                found, model, seconds = read(mine, claim)
+        except Exception as error:
+            # Whatever went wrong is the reading's outcome, written down; Celery must forget it.
+            code = error.code if isinstance(error, GoldentimeError) else "reading_failed"
+            log.warning("a reading failed", action="reading.failed", code=code, exc_info=True)
+            message = f"{type(error).__name__}: {error}"
+            mine.record.again(
+                lambda s: reading.failed(s, mine.settings, claim, code, message)
+            )
+        else:
+            mine.record.again(
+                lambda s: reading.done(s, mine.settings, claim, found, model, seconds)
+            )
+            log.info("read", action="reading.done", **seconds)
+        mine.record.again(
+            lambda s: heartbeat.beat(s, f"{kind.value}@{mine.owner}", kind.value)
+        )
+    except LeaseLost:
+        log.warning("another worker took this reading over", action="reading.lease_lost")
+    except DatabaseBusy:
+        log.warning("the database is busy; the lease will run out", action="reading.busy")
+
+
+def classify_film(mine: Process, claim: Claim) -> tuple[list[Found], dict, dict]:
+    """Label scores of the claimed film, best first."""
+    classifier = _classifier(claim.model_version, mine.settings.inference_threads)
+    result = classifier.read(xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels)
+    found = [
+        Found(label, score, label in result.above_threshold)
+        for label, score in sorted(result.scores.items(), key=lambda item: -item[1])
+    ]
+    return found, classifier.card.identity(), dict(result.seconds)
+
+
+def detect_film(mine: Process, claim: Claim) -> tuple[list[Found], dict, dict]:
+    """Boxes of the claimed film, in pixels of the original."""
+    detector = _detector(claim.model_version, mine.settings.inference_threads)
+    result = detector.read(xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels)
+    found = [
+        Found(
+            box.label,
+            box.score,
+            box.score >= detector.card.thresholds[box.label],
+            (
+                box.x0 * claim.scale_x,
+                box.y0 * claim.scale_y,
+                box.x1 * claim.scale_x,
+                box.y1 * claim.scale_y,
+            ),
+        )
+        for box in result.boxes
+    ]
+    return found, detector.card.identity(), dict(result.seconds)
+
+
+@cache
+def _classifier(name: str, threads: int) -> Classifier:
+    return Classifier(card.load(name or card.shipped(card.ModelKind.CLASSIFY)), threads=threads)
+
+
+@cache
+def _detector(name: str, threads: int) -> Detector:
+    return Detector(card.load(name or card.shipped(card.ModelKind.DETECT)), threads=threads)
+
+
+@contextmanager
+def _lease(mine: Process, claim: Claim) -> Iterator[None]:
+    """Renew the lease while the network works; a frozen child stops renewing and loses it."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(RENEW_S):
+            try:
+                mine.record.again(lambda s: reading.renew(s, mine.settings, claim))
+            except (LeaseLost, DatabaseBusy):
+                return
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

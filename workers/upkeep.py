@@ -1,0 +1,96 @@
+"""Upkeep: a plain loop that does what deadlines ask for, even with every Celery worker dead.
+
+Run as `python -m workers.upkeep`. Takes due cases a step further, rescues readings of silent
+workers, sweeps temporary files. Two of them at once do no harm.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from broker import database, heartbeat, logs, settings as settings_
+from broker.errors import DatabaseBusy, LostRace
+from broker.imagestore import ImageStore
+from broker.lifecycle import LIVE_CASES
+from broker.record import Record
+from broker.settings import Settings
+from broker.tables import Case
+from dispatch import advance, reading
+
+LOOK_S = 1.0
+"""Between two looks; escalation steps are tens of seconds apart."""
+GRACE = timedelta(seconds=0.5)
+"""The queue's `route` task gets this head start at a due case."""
+BATCH = 200
+REAP_AFTER_S = 600.0
+
+
+class Upkeep:
+    """One upkeep process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.record = Record(settings)
+        self.store = ImageStore(settings)
+        self.over = threading.Event()
+        self._log = logs.logger()
+
+    def run(self) -> None:
+        """Look, until told to stop."""
+        self._log.info("upkeep looks after deadlines", action="upkeep.started")
+        next_beat = next_reap = 0.0
+        while not self.over.wait(LOOK_S * min(1.0, max(0.1, self.settings.time_scale))):
+            try:
+                self.look()
+                if time.monotonic() >= next_beat:
+                    with self.record.write() as session:
+                        heartbeat.beat(session, f"upkeep@{self.settings.node}", "upkeep")
+                    next_beat = time.monotonic() + self.settings.sweep_s
+                if time.monotonic() >= next_reap:
+                    self.store.reap(REAP_AFTER_S, time.time())
+                    next_reap = time.monotonic() + 60
+            except DatabaseBusy as error:
+                self._log.warning("the database is busy", action="upkeep.busy", **error.extra)
+
+    def look(self) -> int:
+        """Rescue readings and move due cases; returns how many rows were touched."""
+        rescued = self.record.again(lambda s: reading.rescue(s, self.settings))
+        if rescued:
+            self._log.warning("readings rescued", action="upkeep.rescued", count=len(rescued))
+        with self.record.read() as session:
+            due = session.scalars(
+                select(Case.id)
+                .where(Case.status.in_(LIVE_CASES), Case.deadline_at <= database.now(session) - GRACE)
+                .order_by(Case.deadline_at)
+                .limit(BATCH)
+            ).all()
+        for case_id in due:
+            try:
+                self.record.again(
+                    lambda s, case_id=case_id: advance.advance(s, self.settings, case_id)  # type: ignore[misc]
+                )
+            except LostRace:
+                continue  # somebody else is on it
+            except Exception:
+                # One broken case must not stop the others' deadlines.
+                self._log.exception("a case could not be moved", action="upkeep.error", case_id=str(case_id))
+        return len(due) + len(rescued)
+
+
+def main() -> None:
+    """Run upkeep until SIGTERM or SIGINT."""
+    settings = settings_.from_env()
+    logs.set_up(settings, "upkeep")
+    upkeep = Upkeep(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: upkeep.over.set())
+    upkeep.run()
+
+
+if __name__ == "__main__":
+    main()
