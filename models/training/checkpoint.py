@@ -19,7 +19,7 @@ def save(content: dict[str, Any], path: Path) -> None:
             torch.save(content, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
         raise TrainingError(

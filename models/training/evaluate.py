@@ -106,7 +106,7 @@ def judge(
             )
         )
     interval = metrics.bootstrap(metrics.mean_auc, truth, scores, patients, rounds)
-    ece_interval = metrics.bootstrap(metrics.mean_ece, truth, scores, patients, min(rounds, 300))
+    ece_interval = metrics.spread_interval(metrics.mean_ece, truth, scores, patients, rounds // 3)
     return Figures(
         len(films),
         len(set(patients)),
@@ -207,6 +207,7 @@ def evaluate(
 
 def write_json(figures: Figures, path: Path) -> None:
     """Figures as JSON; what does not exist is null."""
+
     def clean(value: Any) -> Any:
         if isinstance(value, float):
             return None if math.isnan(value) else round(value, 5)

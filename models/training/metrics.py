@@ -105,16 +105,15 @@ def mean_ece(truth: Floats, probability: Floats) -> float:
     return float(np.nanmean([ece(truth[:, k], probability[:, k]) for k in range(truth.shape[1])]))
 
 
-def bootstrap(
+def _resampled(
     figure: Callable[[Floats, Floats], float],
     truth: Floats,
     score: Floats,
     patients: list[str],
-    rounds: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile interval of `figure` when patients are drawn with replacement."""
+    rounds: int,
+    seed: int,
+) -> list[float]:
+    """The figure on `rounds` draws of patients with replacement, where it exists."""
     _, group = np.unique(np.asarray(patients), return_inverse=True)
     members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
     generator = np.random.default_rng(seed)
@@ -125,8 +124,40 @@ def bootstrap(
         value = figure(truth[rows], score[rows])
         if not np.isnan(value):
             values.append(value)
+    return values
+
+
+def bootstrap(
+    figure: Callable[[Floats, Floats], float],
+    truth: Floats,
+    score: Floats,
+    patients: list[str],
+    rounds: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % percentile interval of `figure` when patients are drawn with replacement."""
+    values = _resampled(figure, truth, score, patients, rounds, seed)
     if not values:
         return float("nan"), float("nan")
-    tail = (1.0 - level) / 2.0 * 100.0
-    low, high = np.percentile(values, [tail, 100.0 - tail])
+    low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def spread_interval(
+    figure: Callable[[Floats, Floats], float],
+    truth: Floats,
+    score: Floats,
+    patients: list[str],
+    rounds: int = 300,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % interval of a figure from the spread of its resampled values about their mean.
+
+    For ECE, which rises in every resample (ties make bins noisier), so that percentiles of the
+    resampled values need not even contain the figure itself.
+    """
+    values = _resampled(figure, truth, score, patients, rounds, seed)
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    middle, reach = figure(truth, score), 1.96 * float(np.std(values))
+    return max(middle - reach, 0.0), middle + reach

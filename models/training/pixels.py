@@ -6,7 +6,6 @@ The decoder is the one that serving uses, so that a network sees the same pixels
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,7 +51,7 @@ def load(films: Sequence[Film], size: int, cache: Path) -> Gray:
     try:
         with partial.open("wb") as stream:
             np.save(stream, pixels)
-        os.replace(partial, target)
+        partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise TrainingError(f"cannot write {target} ({error.strerror}): free some space") from None

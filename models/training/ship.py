@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from models.training.detection_metrics import (
     mean_average_precision,
     threshold_at_false_positives,
 )
+from models.training.evaluate import Figures
 from models.training.readers import read_plain
 from models.training.records import LABELS, Film, TrainingError
 
@@ -94,8 +95,14 @@ def _keep_run(run: Path, folds: list[int], record: Path) -> None:
 
 
 def ship_classifier(
-    run: Path, folds: list[int], name: str, version: str, data: Path, runs: Path,
-    weights: Path = cards.WEIGHTS, records: Path | None = None,
+    run: Path,
+    folds: list[int],
+    name: str,
+    version: str,
+    data: Path,
+    runs: Path,
+    weights: Path = cards.WEIGHTS,
+    records: Path | None = None,
 ) -> cards.ModelCard:
     """Write weights/<name>/{model.onnx,card.json} from the named folds of a run."""
     config = read_config(run / f"fold{folds[0]}" / "config.yaml", ClassifierConfig)
@@ -104,10 +111,7 @@ def ship_classifier(
     chosen = [films[film] for film in held.names]
     patients = [film.patient_id for film in chosen]
     calibration = calibrate.fit(held.logits, held.truth)
-    if len(folds) > 1:
-        parts = held.folds
-    else:
-        parts = _halves(chosen)
+    parts = held.folds if len(folds) > 1 else _halves(chosen)
     honest = calibrate.cross_fitted(held.logits, held.truth, parts)
     scores = calibrate.apply(calibration, held.logits)
     points = calibrate.operating_points(scores, held.truth)
@@ -175,7 +179,7 @@ def ship_classifier(
                 ),
                 "mean_ece": _interval(
                     metrics.mean_ece(held.truth, honest),
-                    metrics.bootstrap(metrics.mean_ece, held.truth, honest, patients, rounds=200),
+                    metrics.spread_interval(metrics.mean_ece, held.truth, honest, patients),
                 ),
                 "labels": per_label,
                 "measured_on": measured_on,
@@ -224,8 +228,13 @@ def held_boxes(run: Path, fold: int) -> list[FilmBoxes]:
 
 
 def ship_detector(
-    run: Path, folds: list[int], fold: int, name: str, version: str,
-    weights: Path = cards.WEIGHTS, records: Path | None = None,
+    run: Path,
+    folds: list[int],
+    fold: int,
+    name: str,
+    version: str,
+    weights: Path = cards.WEIGHTS,
+    records: Path | None = None,
 ) -> cards.ModelCard:
     """Write weights/<name>/ from one fold's detector; figures and threshold from all `folds`."""
     config = read_config(run / f"fold{fold}" / "config.yaml", DetectorConfig)
@@ -285,9 +294,33 @@ def ship_detector(
     return finished
 
 
-def add_figures(card: cards.ModelCard, key: str, figures: dict[str, Any]) -> cards.ModelCard:
-    """Write measured figures into an existing card."""
-    return cards.write(
-        cards.ModelCard(**{**card.__dict__, "figures": {**card.figures, key: figures}}),
-        card.directory,
-    )
+def keep_evaluation(
+    classifier: cards.ModelCard,
+    detector: cards.ModelCard | None,
+    figures: Figures,
+    key: str,
+    part: str,
+) -> None:
+    """Write the figures of an evaluation into the cards of the weights it judged."""
+    measured_on = f"{figures.films} films of {figures.patients} patients ({part})"
+    content = {
+        "mean_auc": _interval(figures.mean_auc, (figures.mean_auc_low, figures.mean_auc_high)),
+        "mean_ece": _interval(figures.mean_ece, (figures.mean_ece_low, figures.mean_ece_high)),
+        "labels": {
+            row.label: {
+                "auc": round(row.auc, 4),
+                "auc_95": [round(row.auc_low, 4), round(row.auc_high, 4)],
+                "positives": row.positives,
+            }
+            for row in figures.labels
+            if not math.isnan(row.auc)
+        },
+        "measured_on": measured_on,
+    }
+    _add(classifier, key, content)
+    if detector is not None and figures.boxes:
+        _add(detector, key, {**figures.boxes, "measured_on": part})
+
+
+def _add(card: cards.ModelCard, key: str, content: dict[str, Any]) -> None:
+    cards.write(replace(card, figures={**card.figures, key: content}), card.directory)

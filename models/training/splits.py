@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +115,7 @@ def save_split(split: Split, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(text + "\n")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def load_split(path: Path) -> Split:
@@ -127,7 +126,9 @@ def load_split(path: Path) -> Split:
             frozenset(content["test"]), tuple(frozenset(fold) for fold in content["folds"])
         )
     except FileNotFoundError:
-        raise TrainingError(f"no split file {path}: make one with 'goldentime train split'") from None
+        raise TrainingError(
+            f"no split file {path}: make one with 'goldentime train split'"
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{path} is not a split file: {error}") from None
 

@@ -96,10 +96,14 @@ def _check_classes(films: list[Film]) -> None:
     for number, label in enumerate(LABELS):
         known = table[~np.isnan(table[:, number]), number]
         if known.size == 0 or known.max() < 0.5:
-            raise TrainingError(
-                f"no film with {label} is in the training folds: add some, or leave its column "
-                "blank in every row"
-            ) if known.size else TrainingError(f"no film says anything about {label}")
+            raise (
+                TrainingError(
+                    f"no film with {label} is in the training folds: add some, or leave its column "
+                    "blank in every row"
+                )
+                if known.size
+                else TrainingError(f"no film says anything about {label}")
+            )
 
 
 class _Average:
@@ -121,7 +125,7 @@ class _Average:
                 mine.copy_(value)
 
 
-def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path(".")) -> Result:
+def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path()) -> Result:
     """Run one configuration on one fold; TrainingError says what is wrong with the input."""
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -229,9 +233,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path(".
         judge.load_state_dict(average.state)
         logits_held = score(judge, held_images)
         area = metrics.mean_auc(truth, logits_held)
-        held_loss = float(
-            masked_loss(torch.from_numpy(logits_held), torch.from_numpy(truth), None)
-        )
+        held_loss = float(masked_loss(torch.from_numpy(logits_held), torch.from_numpy(truth), None))
         spent += time.monotonic() - started
         stale = 0 if held_loss < best else stale + 1
         best = min(best, held_loss)

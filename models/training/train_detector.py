@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from models import card as cards
-from models import xray
+from models import card as cards, xray
 from models.detector import Detector
 from models.training import detection_metrics
 from models.training.backbones import read_tensors
@@ -148,7 +147,7 @@ def card_for(config: DetectorConfig, labels: tuple[str, ...], threshold: float) 
         version="0",
         labels=labels,
         input=cards.InputSpec(config.size_px, 1, (0.0,), (1.0,), cards.Fit.LETTERBOX),
-        thresholds={label: threshold for label in labels},
+        thresholds=dict.fromkeys(labels, threshold),
         calibration=None,
         score_kind=cards.ScoreKind.SCORE,
         data="one training run",
@@ -197,7 +196,7 @@ def _start_weights(config: DetectorConfig, data: Path, runs: Path) -> dict[str, 
     return given
 
 
-def train(config: DetectorConfig, data: Path, runs: Path, base: Path = Path(".")) -> Result:
+def train(config: DetectorConfig, data: Path, runs: Path, base: Path = Path()) -> Result:
     """Run one detector configuration on one fold; TrainingError says what is wrong."""
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("YOLO_OFFLINE", "true")
@@ -228,9 +227,7 @@ def train(config: DetectorConfig, data: Path, runs: Path, base: Path = Path(".")
         _write_part(part, labels, max(config.size_px, 512), folder / name)
     description = folder / "data.yaml"
     names = "".join(f"  {number}: {label}\n" for number, label in enumerate(labels))
-    description.write_text(
-        f"path: {folder}\ntrain: train/images\nval: val/images\nnames:\n{names}"
-    )
+    description.write_text(f"path: {folder}\ntrain: train/images\nval: val/images\nnames:\n{names}")
     given = _start_weights(config, data, runs)
     trainer = type(
         "Trainer", (StartedTrainer,), {"start": given, "labels": len(labels), "taken": 0}
