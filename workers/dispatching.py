@@ -19,6 +19,4 @@ def register(app: Celery) -> None:
     def route(case_id: str) -> None:
         mine = process()
         mine.record.again(lambda s: advance.advance(s, mine.settings, UUID(case_id)))
-        mine.record.again(
-            lambda s: heartbeat.beat(s, f"dispatch@{mine.owner}", "dispatch")
-        )
+        mine.record.again(lambda s: heartbeat.beat(s, f"dispatch@{mine.owner}", "dispatch"))
