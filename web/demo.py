@@ -271,6 +271,9 @@ def _three_offers(
     offering_s = at - story.began
     case = crew.call("GET", f"/cases/{case_id}")
     image = case["image"]
+    failed = [r for r in (image or {}).get("readings", []) if r["status"] == "failed"]
+    if failed:
+        raise DemoFailed(f"the {failed[0]['kind']} reading failed: {failed[0]['error_code']}")
     if case["partial"]:
         crew_ears.wait("case.amended", case_id)  # the reading came after the offers
         case = crew.call("GET", f"/cases/{case_id}")
