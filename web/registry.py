@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -30,11 +31,15 @@ def put_emergency_room(db: Session, facts: Mapping[str, Any]) -> EmergencyRoom:
     room = db.scalars(
         select(EmergencyRoom).where(EmergencyRoom.name == facts["name"])
     ).one_or_none() or EmergencyRoom(name=facts["name"])
+    room.active = bool(facts.get("active", True))
     room.name_ko, room.phone = facts.get("name_ko"), facts.get("phone")
     room.latitude, room.longitude = float(facts["latitude"]), float(facts["longitude"])
     room.capabilities, room.level = capabilities, level
     if facts.get("beds_available") is not None:
         room.beds_available, room.beds_at = int(facts["beds_available"]), database.now(db)
+    room.diversion_until_at = (
+        database.now(db) + timedelta(hours=1) if facts.get("on_diversion") else None
+    )
     db.add(room)
     db.flush()
     return room
