@@ -108,9 +108,7 @@ def put_image(case_id: UUID) -> Receipt:
     with state.store.incoming() as paths:
         film = intake.open_upload(state.store, cast(Any, upload.stream), paths)
         intake.keep(state.store, case_id, film)
-        return state.record.again(
-            lambda s: intake.add_image(s, state.settings, who, case_id, film)
-        )
+        return state.record.again(lambda s: intake.add_image(s, state.settings, who, case_id, film))
 
 
 @blueprint.route("/cases/<uuid:case_id>/receipt", methods=["GET"])

@@ -58,7 +58,9 @@ def public(view: View) -> View:
 def open_to_all(app: Flask, endpoint: str) -> None:
     """Make a library's route public."""
     view = app.view_functions[endpoint]
-    app.view_functions[endpoint] = public(wraps(view)(lambda *args, **kwargs: view(*args, **kwargs)))
+    app.view_functions[endpoint] = public(
+        wraps(view)(lambda *args, **kwargs: view(*args, **kwargs))
+    )
 
 
 def actor() -> Actor:

@@ -22,7 +22,9 @@ from web.auth import actor, allow
 from web.presenting import case_picture
 from web.state import here
 
-blueprint = Blueprint("cases", __name__, url_prefix="/api/v1", description="Cases, events, messages")
+blueprint = Blueprint(
+    "cases", __name__, url_prefix="/api/v1", description="Cases, events, messages"
+)
 PARTIES = (Role.CREW, Role.EMERGENCY_ROOM, Role.CONTROL_ROOM)
 
 
@@ -76,7 +78,11 @@ def get_image(query: dict[str, Any], case_id: UUID) -> Response:
         pixels = xray.decode(png).pixels
         scale = image.rendition_width_px / image.width_px
         scaled = [
-            (box.label, box.score, *(v * scale for v in (box.x0, box.y0, box.x1, box.y1) if v is not None))
+            (
+                box.label,
+                box.score,
+                *(v * scale for v in (box.x0, box.y0, box.x1, box.y1) if v is not None),
+            )
             for box in boxes
             if box.above_threshold
         ]
@@ -132,9 +138,7 @@ def to_stream() -> BaseResponse:
 @allow(*PARTIES)
 def send_message(data: dict[str, Any], case_id: UUID) -> Message:
     """Write to the crew, the ER that holds the case, or the control room."""
-    return here().record.again(
-        lambda s: inbox.send(s, actor(), case_id, data["to"], data["body"])
-    )
+    return here().record.again(lambda s: inbox.send(s, actor(), case_id, data["to"], data["body"]))
 
 
 @blueprint.route("/cases/<uuid:case_id>/messages", methods=["GET"])

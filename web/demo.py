@@ -282,7 +282,12 @@ def _three_offers(
         top = ", ".join(f"{f['label']} {f['score']:.2f}" for f in image["top3"])
         above = "" if not image["nothing_above_threshold"] else " (nothing above its threshold)"
         story.timings_s["read"] = story.line(f"read: {top}{above}; {len(image['boxes'])} boxes", at)
-        story.line(f"  networks took {[sum(w.values()) for w in waits]} s".replace("[", "").replace("]", ""), at)
+        story.line(
+            f"  networks took {[sum(w.values()) for w in waits]} s".replace("[", "").replace(
+                "]", ""
+            ),
+            at,
+        )
     else:
         story.timings_s["read"] = offering_s
     reasons = "; ".join(reason["text"]["en"] for reason in case["triage"]["reasons"])

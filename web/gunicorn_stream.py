@@ -1,5 +1,7 @@
 """gunicorn's settings for the stream; a stream holds a thread, so there are many and few workers."""
 
+from __future__ import annotations
+
 workers = 1
 worker_class = "gthread"
 threads = 256

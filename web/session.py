@@ -27,7 +27,10 @@ def sign_in(data: dict[str, Any]) -> dict[str, Any]:
     with here().record.write() as db:
         account = auth.sign_in(db, data["name"], data["password"])
         events.audit(
-            db, f"account:{account.id}" if account else "nobody", "session.sign_in", None,
+            db,
+            f"account:{account.id}" if account else "nobody",
+            "session.sign_in",
+            None,
             success=account is not None,
         )
     if account is None:

@@ -111,9 +111,7 @@ def stream() -> Response:
 
     def still_allowed() -> bool:
         with state.record.read() as db:
-            found = (
-                auth.by_token(db, token) if token else auth.by_session(db, cookie or {})
-            )
+            found = auth.by_token(db, token) if token else auth.by_session(db, cookie or {})
         return found is not None and found.audience == who.audience
 
     response = Response(

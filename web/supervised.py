@@ -87,7 +87,9 @@ def parts(settings: Settings) -> list[Part]:
     quiet = ("--without-gossip", "--without-mingle", "--loglevel", "WARNING")
     gunicorn = (python, "-m", "gunicorn", "--no-control-socket")
     return [
-        Part("redis", tuple(embedded.redis_command(settings.data_dir, port_of(settings.redis_url)))),
+        Part(
+            "redis", tuple(embedded.redis_command(settings.data_dir, port_of(settings.redis_url)))
+        ),
         *(
             Part(queue, (*celery, *quiet, "-Q", queue, "-n", f"{queue}@%%h"))
             for queue in ("classify", "detect", "dispatch")
@@ -157,7 +159,7 @@ class Supervisor:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=lambda: _end_with(parent),  # noqa: PLW1509  # one prctl, nothing that locks
+            preexec_fn=lambda: _end_with(parent),  # one prctl, nothing that locks
         )
 
     def wait_until_ready(self, tell: Callable[[str, float], None]) -> None:
@@ -247,7 +249,7 @@ class Supervisor:
                 f"stdout_logfile={self.logs}/{part.name}.log",
                 "redirect_stderr=true",
                 "autorestart=true",
-                "startsecs=0",
+                "startsecs=2",
                 "startretries=1000",
                 "stopsignal=TERM",
                 f"stopwaitsecs={int(STOP_S / 2)}",
