@@ -9,25 +9,26 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
-from broker import heartbeat, logs
+from broker import logs
 from broker.errors import DatabaseBusy, GoldentimeError, LeaseLost
 from broker.lifecycle import ReadingKind
 from broker.queues import Task
 from dispatch import reading
 from dispatch.reading import Claim, Found
 from models import card, xray
-from models.classifier import Classifier
-from models.detector import Detector
 from workers.process import Process, process
 
-RENEW_S = 2.0
+if TYPE_CHECKING:
+    from models.classifier import Classifier
+    from models.detector import Detector
 
 Outcome = tuple[list[Found], dict[str, Any], dict[str, float]]
-"""What was found, which weights read it, and the seconds of each part."""
+"""What was found, by which model, in how many seconds."""
+RENEW_S = 2.0
 
 
 def register(app: Celery) -> None:
@@ -65,7 +66,6 @@ def work(kind: ReadingKind, read: Callable[[Process, Claim], Outcome]) -> None:
                 lambda s: reading.done(s, mine.settings, claim, found, model, seconds)
             )
             log.info("read", action="reading.done", **seconds)
-        mine.record.again(lambda s: heartbeat.beat(s, f"{kind.value}@{mine.owner}", kind.value))
     except LeaseLost:
         log.warning("another worker took this reading over", action="reading.lease_lost")
     except DatabaseBusy:
@@ -108,13 +108,18 @@ def detect_film(mine: Process, claim: Claim) -> Outcome:
     return found, detector.card.identity(), dict(result.seconds)
 
 
+# onnxruntime is imported in the child only: threads that a parent started do not survive a fork.
 @cache
 def _classifier(name: str, threads: int) -> Classifier:
+    from models.classifier import Classifier
+
     return Classifier(card.load(name or card.shipped(card.ModelKind.CLASSIFY)), threads=threads)
 
 
 @cache
 def _detector(name: str, threads: int) -> Detector:
+    from models.detector import Detector
+
     return Detector(card.load(name or card.shipped(card.ModelKind.DETECT)), threads=threads)
 
 

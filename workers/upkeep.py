@@ -50,6 +50,7 @@ class Upkeep:
                 if time.monotonic() >= next_beat:
                     with self.record.write() as session:
                         heartbeat.beat(session, f"upkeep@{self.settings.node}", "upkeep")
+                        heartbeat.forget_old(session)
                     next_beat = time.monotonic() + self.settings.sweep_s
                 if time.monotonic() >= next_reap:
                     self.store.reap(REAP_AFTER_S, time.time())

@@ -363,7 +363,7 @@ def demo_city() -> tuple[list[EmergencyRoomFacts], dict[str, Position]]:
     facts = [
         EmergencyRoomFacts(
             id=UUID(row["id"]),
-            name=row["name_en"],
+            name=row["name"],
             latitude=row["latitude"],
             longitude=row["longitude"],
             capabilities=frozenset(Capability(name) for name in row["capabilities"]),
@@ -374,7 +374,7 @@ def demo_city() -> tuple[list[EmergencyRoomFacts], dict[str, Position]]:
         )
         for row in rooms
     ]
-    assert len({row["name_ko"] for row in rooms} | {row["name_en"] for row in rooms}) == 24
+    assert len({row["name_ko"] for row in rooms} | {row["name"] for row in rooms}) == 24
     assert {row["phone"] for row in rooms} == {f"02-000-{n:04d}" for n in range(101, 113)}
     return facts, {row["call_sign"]: Position(row["latitude"], row["longitude"]) for row in crews}
 
