@@ -369,7 +369,7 @@ def _check_elements(dataset: Dataset, depth: int = 0) -> int:
         total += 1
         if total > MAX_ELEMENTS:
             break
-        raw = dataset.get_item(tag)
+        raw: Any = dataset.get_item(tag)
         if isinstance(raw, RawDataElement):
             length = len(raw.value) if raw.value is not None else 0
             if raw.length != _UNDEFINED_LENGTH and length < raw.length:
@@ -391,7 +391,7 @@ def _check_elements(dataset: Dataset, depth: int = 0) -> int:
     if total > MAX_ELEMENTS:
         raise UnreadableFilm(
             FilmFault.DICOM_TOO_MANY_ELEMENTS,
-            f"The DICOM file has more than {MAX_ELEMENTS} elements; export it without private data.",
+            f"The DICOM file has more than {MAX_ELEMENTS} elements; leave private data out.",
         )
     return total
 

@@ -68,11 +68,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         operations.health,
     ):
         api.register_blueprint(room)
-    for view in app.view_functions.values():
-        if view.__module__.startswith("flask_smorest"):
-            auth.public(view)
     app.register_blueprint(pages.blueprint)
-    auth.public(app.view_functions["static"])
+    for endpoint in ("api-docs.openapi_json", "static"):
+        auth.open_to_all(app, endpoint)
     errors.register(app)
     sandbox.warm(["dispatch.film"])
     return app

@@ -9,7 +9,6 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +68,8 @@ def test_every_service_is_there_and_has_a_health_check(compose: dict[str, Any]) 
         assert services[name]["healthcheck"]["test"][1:] == ["goldentime", "health", name]
 
 
-def test_queues_flags_and_tasks_are_the_same_set(compose: dict[str, Any]) -> None:
-    """notifications-api's lesson: a queue that nobody reads is found here, not in the field."""
+def test_queues_and_flags_are_the_same_set(compose: dict[str, Any]) -> None:
+    """A queue that nobody reads is found here, not in the field; tasks: test_installation.py."""
     flags = {}
     for name, service in compose["services"].items():
         command = words(service.get("command", ""))
@@ -79,21 +78,6 @@ def test_queues_flags_and_tasks_are_the_same_set(compose: dict[str, Any]) -> Non
     assert flags == {queue: queue for queue in POOLS}
     assert set(ROUTES) == set(Task)
     assert {queue.value for queue in ROUTES.values()} == POOLS
-
-
-def test_the_workers_register_exactly_the_tasks_of_the_table() -> None:
-    """In a process of its own, which must not load what may not be forked (onnxruntime)."""
-    program = (
-        "import json, sys; from workers.app import app; app.loader.import_default_modules();"
-        "print(json.dumps([[t for t in app.tasks if not t.startswith('celery.')],"
-        " [m for m in ('onnxruntime', 'torch', 'flask') if m in sys.modules]]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    tasks, loaded = json.loads(done.stdout.splitlines()[-1])
-    assert set(tasks) == {task.value for task in Task}
-    assert loaded == []
 
 
 def test_workers_scale(compose: dict[str, Any]) -> None:
