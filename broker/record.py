@@ -38,6 +38,7 @@ class Record:
 
     def close(self) -> None:
         """Give the connections back."""
+        self._poke.close()
         self.engine.dispose()
 
     @contextmanager
@@ -81,4 +82,4 @@ class Record:
                 busy += 1
                 if busy >= BUSY_TRIES:
                     raise
-            time.sleep(random.uniform(0, 0.01 * (races + 10 * busy)))  # noqa: S311  # jitter
+            time.sleep(random.uniform(0, 0.01 * (races + 10 * busy)))  # jitter
