@@ -105,7 +105,9 @@ class City:
         )
         return receipt.case_id
 
-    def submit_film(self, readings: Sequence[ReadingKind] = tuple(ReadingKind), **facts: Any) -> UUID:
+    def submit_film(
+        self, readings: Sequence[ReadingKind] = tuple(ReadingKind), **facts: Any
+    ) -> UUID:
         """A case whose film lies in rows only: for everything that opens no image."""
         case_id = self.submit(**facts)
         with self.record.write() as session:

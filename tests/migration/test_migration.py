@@ -59,8 +59,9 @@ def test_checks_and_partial_indexes_are_there_too(empty: Settings):
         wanted |= {
             f"ck_{table.name}_{c.type.name}" for c in table.columns if hasattr(c.type, "enums")
         }
-        assert wanted <= {name if name.startswith("ck_") else f"ck_{table.name}_{name}"
-                          for name in checks}, table.name
+        assert wanted <= {
+            name if name.startswith("ck_") else f"ck_{table.name}_{name}" for name in checks
+        }, table.name
     with engine.connect() as connection:
         where = (
             "SELECT sql FROM sqlite_master WHERE name = 'uq_offers_one_accepted'"
