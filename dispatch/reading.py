@@ -199,6 +199,7 @@ def rescue(session: Session, settings: Settings, reading_id: UUID) -> bool:
     ).rowcount  # type: ignore[attr-defined]  # CursorResult
     if won != 1:
         return False
+    session.refresh(reading)  # advance must see how it ended
     events.work_due(session)
     if last:
         _note_dead(session, reading.id, reading.case_id, TOO_MANY_ATTEMPTS)

@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from broker.record import Record
 from broker.settings import Settings
+from broker.tables import Base
 from tests.integration.city import City
 
 
 @pytest.fixture
-def settings(database_url: str, server_folder: Path, tmp_path: Path) -> Settings:
-    """Settings on a fresh database; the shipped deadlines, no Redis."""
+def settings(module_database_url: str, server_folder: Path, tmp_path: Path) -> Settings:
+    """Settings on an empty database; the shipped deadlines, no Redis."""
     return Settings(
         data_dir=Path(str(server_folder)) / tmp_path.name[-40:],
-        database_url=database_url,
+        database_url=module_database_url,
         redis_url="redis://127.0.0.1:1/0",
         node="test",
     )
@@ -28,6 +30,9 @@ def record(settings: Settings) -> Iterator[Record]:
     """This process's record."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     record = Record(settings)
+    with record.write() as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(delete(table))
     yield record
     record.close()
 
