@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from broker import database
@@ -34,7 +34,11 @@ def alive(session: Session, kind: str) -> list[Heartbeat]:
     """Processes of a kind whose last beat is fresh."""
     since: datetime = database.now(session) - timedelta(seconds=STALE_S)
     return list(
-        session.scalars(
-            select(Heartbeat).where(Heartbeat.kind == kind, Heartbeat.beat_at >= since)
-        )
+        session.scalars(select(Heartbeat).where(Heartbeat.kind == kind, Heartbeat.beat_at >= since))
     )
+
+
+def forget_old(session: Session) -> None:
+    """Remove the traces of processes that ended an hour ago."""
+    before = database.now(session) - timedelta(hours=1)
+    session.execute(delete(Heartbeat).where(Heartbeat.beat_at < before))

@@ -68,7 +68,7 @@ class Settings:
     steps_standard: EscalationSteps = EscalationSteps(120, 240, 360)
     """Acuity 4 and 5."""
     acknowledge_deadline_s: float = 10.0
-    """A decision the crew has not acknowledged after this is sent again and alarms the control room."""
+    """An unacknowledged decision is sent again after this, and alarms the control room."""
     transport_deadline_s: float = 7200.0
     """A transport without news for this long alarms the control room."""
     arrived_close_s: float = 14400.0
@@ -148,6 +148,28 @@ def from_env(environ: Mapping[str, str] | None = None) -> Settings:
         if key in fields:
             chosen[key] = _parse(name, str(fields[key].type), text)
     return Settings(**chosen)  # type: ignore[arg-type]  # _parse gave each field its own type
+
+
+def to_env(settings: Settings, more: Mapping[str, str]) -> dict[str, str]:
+    """The environment that gives a child process exactly these settings, and `more` on top."""
+    env = {name: text for name, text in os.environ.items() if not name.startswith(PREFIX)}
+    for field_ in dataclasses.fields(settings):
+        value = getattr(settings, field_.name)
+        if value is not None:
+            env[PREFIX + field_.name.upper()] = _text(value)
+    return env | dict(more)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value.resolve())
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, EscalationSteps):
+        return "/".join(str(part) for part in dataclasses.astuple(value))
+    return str(value)
 
 
 def _parse(name: str, kind: str, text: str) -> object:

@@ -150,6 +150,10 @@ class ModelCard:
     sha256: str = ""
     directory: Path = WEIGHTS
 
+    def identity(self) -> dict[str, str]:
+        """What a stored result says of its maker: name, version and the weight's sha256."""
+        return {"name": self.name, "version": self.version, "sha256": self.sha256}
+
     def model_bytes(self) -> bytes:
         """Read the weight and check it against the card; raises BadCard when it does not match."""
         path = self.directory / self.file
@@ -175,6 +179,17 @@ def names(kind: ModelKind | None = None) -> list[str]:
     return [
         name for name in found if _parse(_read_json(WEIGHTS / name), WEIGHTS / name).kind == kind
     ]
+
+
+def shipped(kind: ModelKind) -> str:
+    """Name of the one weight of this kind in models/weights; raises BadCard if it is not one."""
+    found = names(kind)
+    if len(found) != 1:
+        raise BadCard(
+            f"{len(found)} weights to {kind} in {WEIGHTS} ({', '.join(found) or 'none'}); "
+            f"name one in GOLDENTIME_{'CLASSIFIER' if kind is ModelKind.CLASSIFY else 'DETECTOR'}"
+        )
+    return found[0]
 
 
 def load(name_or_directory: str | Path) -> ModelCard:

@@ -139,7 +139,7 @@ def fresh_database(request: pytest.FixtureRequest, server_folder: Path) -> Itera
         with server.database(name, template=templates[backend]) as url:
             yield url
 
-    yield make
+    return make
 
 
 @pytest.fixture(params=BACKENDS)

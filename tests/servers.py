@@ -67,7 +67,7 @@ def start(
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GOLDENTIME_")}
     environment["GT_DEATH_SIGNAL"] = str(int(death_signal))
     with log.open("ab") as sink:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-c", _PRELUDE, user, str(os.getpid()), *map(str, command)],
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -75,7 +75,6 @@ def start(
             env=environment,
             start_new_session=True,  # Ctrl-C reaches pytest only, which then stops us in order
         )
-    return process
 
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals, patience_s: float = 10.0) -> None:

@@ -5,10 +5,14 @@ Imports the tasks; holds no work itself.
 
 from __future__ import annotations
 
-from celery.signals import setup_logging, worker_process_init
+import os
+from typing import Any
 
-from broker import logs, settings
+from celery.signals import setup_logging, worker_process_init, worker_ready
+
+from broker import heartbeat, logs, settings
 from broker.celery_app import make_celery
+from broker.errors import DatabaseBusy
 from workers import dispatching, inference
 from workers.process import process
 
@@ -19,7 +23,27 @@ dispatching.register(app)
 
 @worker_process_init.connect
 def _forget_parent(**_: object) -> None:
-    process.cache_clear()  # a child must not share its parent's connections
+    process().record.engine.dispose(close=False)  # a child must not use its parent's connections
+    process.cache_clear()
+
+
+@worker_ready.connect
+def _beat(sender: Any, **_: object) -> None:
+    """Sign of life from the worker's own event loop: it stops when the loop does."""
+    mine = process()
+    queues = [queue.name for queue in sender.task_consumer.queues]
+
+    def beat() -> None:
+        try:
+            with mine.record.write() as session:
+                for queue in queues:
+                    name = f"{queue}@{mine.settings.node}:{os.getpid()}"
+                    heartbeat.beat(session, name, queue)
+        except DatabaseBusy:
+            logs.logger().warning("no heartbeat: the database is busy", action="worker.busy")
+
+    beat()
+    sender.timer.call_repeatedly(mine.settings.sweep_s, beat)
 
 
 @setup_logging.connect

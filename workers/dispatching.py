@@ -6,7 +6,6 @@ from uuid import UUID
 
 from celery import Celery
 
-from broker import heartbeat
 from broker.queues import Task
 from dispatch import advance
 from workers.process import process
@@ -19,6 +18,3 @@ def register(app: Celery) -> None:
     def route(case_id: str) -> None:
         mine = process()
         mine.record.again(lambda s: advance.advance(s, mine.settings, UUID(case_id)))
-        mine.record.again(
-            lambda s: heartbeat.beat(s, f"dispatch@{mine.owner}", "dispatch")
-        )

@@ -9,20 +9,25 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
-from broker import heartbeat, logs
+from broker import logs
 from broker.errors import DatabaseBusy, GoldentimeError, LeaseLost
 from broker.lifecycle import ReadingKind
 from broker.queues import Task
 from dispatch import reading
 from dispatch.reading import Claim, Found
 from models import card, xray
-from models.classifier import Classifier
-from models.detector import Detector
 from workers.process import Process, process
 
+if TYPE_CHECKING:
+    from models.classifier import Classifier
+    from models.detector import Detector
+
+Outcome = tuple[list[Found], dict[str, Any], dict[str, float]]
+"""What was found, by which model, in how many seconds."""
 RENEW_S = 2.0
 
 
@@ -38,7 +43,7 @@ def register(app: Celery) -> None:
         work(ReadingKind.DETECT, detect_film)
 
 
-def work(kind: ReadingKind, read: Callable[[Process, Claim], tuple[list[Found], dict, dict]]) -> None:
+def work(kind: ReadingKind, read: Callable[[Process, Claim], Outcome]) -> None:
     """Answer one bell: whichever film of this kind is most urgent, if any still waits."""
     mine = process()
     log = logs.logger().bind(kind=kind.value)
@@ -55,27 +60,24 @@ def work(kind: ReadingKind, read: Callable[[Process, Claim], tuple[list[Found], 
             code = error.code if isinstance(error, GoldentimeError) else "reading_failed"
             log.warning("a reading failed", action="reading.failed", code=code, exc_info=True)
             message = f"{type(error).__name__}: {error}"
-            mine.record.again(
-                lambda s: reading.failed(s, mine.settings, claim, code, message)
-            )
+            mine.record.again(lambda s: reading.failed(s, mine.settings, claim, code, message))
         else:
             mine.record.again(
                 lambda s: reading.done(s, mine.settings, claim, found, model, seconds)
             )
             log.info("read", action="reading.done", **seconds)
-        mine.record.again(
-            lambda s: heartbeat.beat(s, f"{kind.value}@{mine.owner}", kind.value)
-        )
     except LeaseLost:
         log.warning("another worker took this reading over", action="reading.lease_lost")
     except DatabaseBusy:
         log.warning("the database is busy; the lease will run out", action="reading.busy")
 
 
-def classify_film(mine: Process, claim: Claim) -> tuple[list[Found], dict, dict]:
+def classify_film(mine: Process, claim: Claim) -> Outcome:
     """Label scores of the claimed film, best first."""
     classifier = _classifier(claim.model_version, mine.settings.inference_threads)
-    result = classifier.read(xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels)
+    result = classifier.read(
+        xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels
+    )
     found = [
         Found(label, score, label in result.above_threshold)
         for label, score in sorted(result.scores.items(), key=lambda item: -item[1])
@@ -83,10 +85,12 @@ def classify_film(mine: Process, claim: Claim) -> tuple[list[Found], dict, dict]
     return found, classifier.card.identity(), dict(result.seconds)
 
 
-def detect_film(mine: Process, claim: Claim) -> tuple[list[Found], dict, dict]:
+def detect_film(mine: Process, claim: Claim) -> Outcome:
     """Boxes of the claimed film, in pixels of the original."""
     detector = _detector(claim.model_version, mine.settings.inference_threads)
-    result = detector.read(xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels)
+    result = detector.read(
+        xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels
+    )
     found = [
         Found(
             box.label,
@@ -104,13 +108,18 @@ def detect_film(mine: Process, claim: Claim) -> tuple[list[Found], dict, dict]:
     return found, detector.card.identity(), dict(result.seconds)
 
 
+# onnxruntime is imported in the child only: threads that a parent started do not survive a fork.
 @cache
 def _classifier(name: str, threads: int) -> Classifier:
+    from models.classifier import Classifier
+
     return Classifier(card.load(name or card.shipped(card.ModelKind.CLASSIFY)), threads=threads)
 
 
 @cache
 def _detector(name: str, threads: int) -> Detector:
+    from models.detector import Detector
+
     return Detector(card.load(name or card.shipped(card.ModelKind.DETECT)), threads=threads)
 
 

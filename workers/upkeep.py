@@ -50,6 +50,7 @@ class Upkeep:
                 if time.monotonic() >= next_beat:
                     with self.record.write() as session:
                         heartbeat.beat(session, f"upkeep@{self.settings.node}", "upkeep")
+                        heartbeat.forget_old(session)
                     next_beat = time.monotonic() + self.settings.sweep_s
                 if time.monotonic() >= next_reap:
                     self.store.reap(REAP_AFTER_S, time.time())
@@ -65,7 +66,9 @@ class Upkeep:
         with self.record.read() as session:
             due = session.scalars(
                 select(Case.id)
-                .where(Case.status.in_(LIVE_CASES), Case.deadline_at <= database.now(session) - GRACE)
+                .where(
+                    Case.status.in_(LIVE_CASES), Case.deadline_at <= database.now(session) - GRACE
+                )
                 .order_by(Case.deadline_at)
                 .limit(BATCH)
             ).all()
@@ -78,7 +81,9 @@ class Upkeep:
                 continue  # somebody else is on it
             except Exception:
                 # One broken case must not stop the others' deadlines.
-                self._log.exception("a case could not be moved", action="upkeep.error", case_id=str(case_id))
+                self._log.exception(
+                    "a case could not be moved", action="upkeep.error", case_id=str(case_id)
+                )
         return len(due) + len(rescued)
 
 

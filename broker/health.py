@@ -1,0 +1,93 @@
+"""`goldentime health NAME`: does one part of an installation work? For supervisors and containers.
+
+The doors answer over HTTP; every other process is judged by the heartbeat that its working loop
+writes into the record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import urllib.error
+import urllib.request
+
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+from sqlalchemy.orm import Session
+
+from broker import heartbeat, settings as settings_
+from broker.errors import GoldentimeError
+from broker.migrate import config
+from broker.record import Record
+from broker.settings import Settings
+
+DOORS = {
+    "gateway": ("http://127.0.0.1:8000", "/readyz"),
+    "stream": ("http://127.0.0.1:8001", "/healthz"),
+}
+LOOPS = ("relay", "classify", "detect", "dispatch", "upkeep")
+TIMEOUT_S = 5.0
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when the part works; else 1 and one line that says what is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="goldentime health",
+        description="Check one part of this installation.",
+        epilog="example: goldentime health classify",
+    )
+    parser.add_argument("name", choices=[*DOORS, *LOOPS, "migrate"])
+    parser.add_argument("--url", help="where the gateway or stream listens, when not on its port")
+    parser.add_argument("--anywhere", action="store_true", help="a process on any machine will do")
+    options = parser.parse_args(argv)
+    settings = settings_.from_env()
+    try:
+        if options.name in DOORS:
+            address, path = DOORS[options.name]
+            wrong = door(settings, (options.url or address) + path)
+        else:
+            record = Record(settings)
+            with record.read() as session:
+                if options.name == "migrate":
+                    wrong = schema(session)
+                else:
+                    wrong = loop(session, options.name, "" if options.anywhere else settings.node)
+    except GoldentimeError as error:
+        wrong = error.message
+    if wrong:
+        print(f"{options.name}: {wrong}", file=sys.stderr)
+        return 1
+    print(f"{options.name}: ok")
+    return 0
+
+
+def door(settings: Settings, url: str) -> str | None:
+    """What is wrong with an HTTP door, or None."""
+    if not url.startswith(("http://", "https://")):
+        return f"{url} is no http address"
+    host = (settings.trusted_hosts or ("127.0.0.1",))[0]
+    request = urllib.request.Request(url, headers={"Host": host})  # noqa: S310  # scheme checked above
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+            return None if answer.status == 200 else f"{url} answers {answer.status}"
+    except (urllib.error.URLError, OSError) as error:
+        return f"{url} does not answer: {error}"
+
+
+def loop(session: Session, kind: str, node: str) -> str | None:
+    """What is wrong with a heartbeat, or None."""
+    alive = [row for row in heartbeat.alive(session, kind) if node in row.name]
+    where = f" on {node}" if node else ""
+    return None if alive else f"no sign of life{where} in the last {heartbeat.STALE_S:g} s"
+
+
+def schema(session: Session) -> str | None:
+    """What is wrong with the tables, or None."""
+    connection = session.connection()
+    head = ScriptDirectory.from_config(config(connection)).get_current_head()
+    if not inspect(connection).has_table("alembic_version"):
+        return "the tables are not there; run goldentime migrate"
+    found = session.scalar(text("SELECT version_num FROM alembic_version"))
+    return (
+        None if found == head else f"the tables are at {found}, not {head}; run goldentime migrate"
+    )

@@ -1,0 +1,296 @@
+"""The crew's door: submit a case, add a film, follow it, acknowledge, drive, arrive, cancel."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+from flask import request
+from flask_smorest import Blueprint
+from werkzeug.datastructures import FileStorage
+
+from broker.errors import BadRequest, IdempotencyKeyMissing, Invalid
+from broker.lifecycle import Role
+from dispatch import access, intake, offers, transport
+from dispatch.intake import Receipt, Submission
+from web import schemas
+from web.auth import actor, allow
+from web.presenting import case_picture, offer_picture
+from web.state import here
+
+blueprint = Blueprint("ambulance", __name__, url_prefix="/api/v1", description="What a crew does")
+
+KEY_LENGTH = (8, 100)
+MULTIPART: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "image": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "PNG, JPEG or DICOM (CR, DX), at most 32 MiB; optional",
+                    },
+                    "case": {"$ref": "#/components/schemas/CaseIn"},
+                },
+            },
+            "encoding": {"case": {"contentType": "application/json"}},
+        },
+        "application/json": {"schema": {"$ref": "#/components/schemas/CaseIn"}},
+    },
+}
+IMAGE_ONLY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {"image": {"type": "string", "format": "binary"}},
+            }
+        }
+    },
+}
+KEY_HEADER: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string", "minLength": KEY_LENGTH[0], "maxLength": KEY_LENGTH[1]},
+    "description": "New for each new case; the same key gives the same answer",
+}
+
+
+@blueprint.route("/cases", methods=["POST"])
+@blueprint.doc(requestBody=MULTIPART, parameters=[KEY_HEADER])
+@blueprint.response(201, schemas.ReceiptOut)
+@allow(Role.CREW)
+def submit_case() -> Receipt:
+    """Submit a case; 201 means that it is stored and will not be lost."""
+    state, who, key = here(), actor(), idempotency_key()
+    submission = read_case()
+    upload = one_image(required=False)
+    if upload is None:
+        return state.record.again(
+            lambda s: intake.submit(s, state.settings, who, key, submission, None, uuid4())
+        )
+    state.store.check_room()
+    with state.store.incoming() as paths:
+        film = intake.open_upload(state.store, cast(Any, upload.stream), paths)
+        request_hash = intake.request_sha256(submission, film.sha256)
+        with state.record.read() as session:
+            if earlier := intake.known(session, who, key, request_hash):
+                return earlier
+        case_id = uuid4()
+        intake.keep(state.store, case_id, film)
+        receipt = state.record.again(
+            lambda s: intake.submit(s, state.settings, who, key, submission, film, case_id)
+        )
+        if receipt.case_id != case_id:
+            state.store.delete(case_id)  # the same submission, a moment earlier
+        return receipt
+
+
+@blueprint.route("/cases/<uuid:case_id>/image", methods=["PUT"])
+@blueprint.doc(requestBody=IMAGE_ONLY)
+@blueprint.response(200, schemas.ReceiptOut)
+@allow(Role.CREW)
+def put_image(case_id: UUID) -> Receipt:
+    """Add a film to a case, or replace it."""
+    state, who = here(), actor()
+    with state.record.read() as session:
+        access.case(session, who, case_id)
+    upload = one_image(required=True)
+    assert upload is not None
+    state.store.check_room()
+    with state.store.incoming() as paths:
+        film = intake.open_upload(state.store, cast(Any, upload.stream), paths)
+        intake.keep(state.store, case_id, film)
+        return state.record.again(lambda s: intake.add_image(s, state.settings, who, case_id, film))
+
+
+@blueprint.route("/cases/<uuid:case_id>/receipt", methods=["GET"])
+@blueprint.response(200, schemas.ReceiptOut)
+@allow(Role.CREW)
+def get_receipt(case_id: UUID) -> Receipt:
+    """The receipt of a case, once more."""
+    with here().record.read() as session:
+        return intake.receipt(session, access.case(session, actor(), case_id))
+
+
+@blueprint.route("/cases/<uuid:case_id>", methods=["PATCH"])
+@blueprint.arguments(schemas.CasePatchIn)
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.CREW)
+def patch_case(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
+    """New vitals, position, level or complaint."""
+    state, who = here(), actor()
+    changes = {k: data[k] for k in ("crew_pre_ktas", "complaint") if k in data}
+    changes |= data.get("position") or {}
+    return state.record.again(
+        lambda s: case_picture(
+            s,
+            state.settings,
+            who,
+            transport.update(
+                s, state.settings, who, case_id, changes=changes, vitals=vitals_columns(data)
+            ),
+        )
+    )
+
+
+@blueprint.route("/cases/<uuid:case_id>/acknowledge", methods=["POST"])
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.CREW)
+def acknowledge(case_id: UUID) -> dict[str, Any]:
+    """Confirm the ER's decision, so that both sides know."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: case_picture(
+            s, state.settings, who, transport.acknowledge(s, state.settings, who, case_id)
+        )
+    )
+
+
+@blueprint.route("/cases/<uuid:case_id>/depart", methods=["POST"])
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.CREW)
+def depart(case_id: UUID) -> dict[str, Any]:
+    """On the way."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: case_picture(
+            s, state.settings, who, transport.depart(s, state.settings, who, case_id)
+        )
+    )
+
+
+@blueprint.route("/cases/<uuid:case_id>/arrive", methods=["POST"])
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.CREW)
+def arrive(case_id: UUID) -> dict[str, Any]:
+    """At the door."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: case_picture(
+            s, state.settings, who, transport.arrive(s, state.settings, who, case_id)
+        )
+    )
+
+
+@blueprint.route("/cases/<uuid:case_id>/cancel", methods=["POST"])
+@blueprint.arguments(schemas.CancelIn)
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.CREW, Role.CONTROL_ROOM)
+def cancel(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
+    """Call the case off; open offers are withdrawn."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: case_picture(
+            s, state.settings, who, transport.cancel(s, who, case_id, data["reason"])
+        )
+    )
+
+
+@blueprint.route("/offers/<uuid:offer_id>/take", methods=["POST"])
+@blueprint.response(200, schemas.OfferBrief)
+@allow(Role.CREW)
+def take_offer(offer_id: UUID) -> dict[str, Any]:
+    """Take a "yes, in N minutes"."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: offer_picture(
+            s, state.settings, None, offers.take(s, state.settings, who, offer_id)
+        )
+    )
+
+
+@blueprint.route("/offers/<uuid:offer_id>/pass", methods=["POST"])
+@blueprint.arguments(schemas.PassIn)
+@blueprint.response(200, schemas.OfferBrief)
+@allow(Role.CREW)
+def pass_offer(data: dict[str, Any], offer_id: UUID) -> dict[str, Any]:
+    """Pass a "yes, in N minutes", or give an accepted ER back."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: offer_picture(
+            s,
+            state.settings,
+            None,
+            offers.pass_over(s, state.settings, who, offer_id, data.get("note")),
+        )
+    )
+
+
+def idempotency_key() -> str:
+    """The request's key, or IdempotencyKeyMissing."""
+    key = request.headers.get("Idempotency-Key", "").strip()
+    if not KEY_LENGTH[0] <= len(key) <= KEY_LENGTH[1] or not key.isascii():
+        raise IdempotencyKeyMissing()
+    return key
+
+
+def read_case() -> Submission:
+    """The case of a multipart or JSON request; ValidationError names the field."""
+    if request.mimetype == "application/json":
+        text = request.get_data(as_text=True)
+    elif request.mimetype == "multipart/form-data":
+        unknown = set(request.form) - {"case"}
+        if unknown:
+            raise Invalid(f"unknown form field {sorted(unknown)[0]!r}; send `case` and `image`")
+        text = request.form.get("case", "{}")
+    else:
+        raise BadRequest("send multipart/form-data with `image` and `case`, or JSON without a film")
+    data = schemas.CaseIn().load(strict_json(text))
+    return Submission(
+        crew_pre_ktas=data.get("crew_pre_ktas"),
+        age_years=data.get("age_years"),
+        sex=data.get("sex"),
+        complaint=data.get("complaint"),
+        vitals=vitals_columns(data),
+        patient=data.get("patient"),
+        **(data.get("position") or {}),
+    )
+
+
+def vitals_columns(data: dict[str, Any]) -> dict[str, Any] | None:
+    """Vital signs as columns, or None when none were sent."""
+    vitals = {k: v for k, v in (data.get("vitals") or {}).items() if v is not None}
+    if "consciousness" in vitals:
+        vitals["consciousness"] = vitals["consciousness"].value
+    return vitals or None
+
+
+def strict_json(text: str) -> Any:
+    """JSON without NaN, duplicate names or bottomless nesting; BadRequest otherwise."""
+
+    def refuse_constant(word: str) -> None:
+        raise BadRequest(f"{word} is no JSON number")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise BadRequest("a name stands twice in one JSON object")
+        return found
+
+    try:
+        return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique)
+    except ValueError as error:
+        raise BadRequest(f"`case` is no JSON: {error}") from error
+    except RecursionError as error:
+        raise BadRequest("the JSON is nested too deep") from error
+
+
+def one_image(*, required: bool) -> FileStorage | None:
+    """The one file of the request, if any."""
+    unknown = set(request.files) - {"image"}
+    if unknown:
+        raise Invalid(f"unknown file field {sorted(unknown)[0]!r}; send `image`")
+    files = request.files.getlist("image")
+    if len(files) > 1:
+        raise Invalid("send one image at a time", field="image")
+    if not files and required:
+        raise Invalid("`image` is missing", field="image")
+    return files[0] if files else None

@@ -1,0 +1,140 @@
+"""Assembles the two web processes: the gateway (API and pages) and the stream.
+
+No routes and no rules live here; only which rooms a process has and the settings of Flask.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask, Response, request
+from flask_smorest import Api
+
+from broker import logs, sandbox, settings as settings_
+from broker.settings import Settings
+from web import (
+    ambulance,
+    auth,
+    cases,
+    emergency_room,
+    errors,
+    operations,
+    pages,
+    session,
+    stream,
+)
+from web.state import KEY, make_state
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "font-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'; connect-src 'self' {stream}"
+)
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The gateway: API under /api/v1, its description, pages, health."""
+    settings = settings or settings_.from_env()
+    app = _flask(settings, "gateway")
+    app.config.update(
+        API_TITLE="goldentime",
+        API_VERSION="v1",
+        OPENAPI_VERSION="3.0.3",
+        OPENAPI_URL_PREFIX="/api/v1",
+        OPENAPI_JSON_PATH="openapi.json",
+        API_SPEC_OPTIONS={
+            "info": {
+                "description": "From a chest X-ray in an ambulance to an emergency room that says "
+                "yes. Research software, not a medical device: not for diagnosis."
+            },
+            "components": {
+                "securitySchemes": {
+                    "device": {"type": "http", "scheme": "bearer"},
+                    "person": {
+                        "type": "apiKey",
+                        "in": "cookie",
+                        "name": app.config["SESSION_COOKIE_NAME"],
+                    },
+                }
+            },
+            "security": [{"device": []}, {"person": []}],
+        },
+    )
+    api = Api(app)
+    api.ERROR_SCHEMA = None  # type: ignore[assignment]  # errors are described once, below
+    for room in (
+        session.blueprint,
+        ambulance.blueprint,
+        cases.blueprint,
+        emergency_room.blueprint,
+        operations.blueprint,
+        operations.health,
+    ):
+        api.register_blueprint(room)
+    app.register_blueprint(pages.blueprint)
+    for endpoint in ("api-docs.openapi_json", "static"):
+        auth.open_to_all(app, endpoint)
+    errors.register(app)
+    sandbox.warm(["dispatch.film"])
+    return app
+
+
+def create_stream_app(settings: Settings | None = None) -> Flask:
+    """The stream process: server-sent events and health."""
+    settings = settings or settings_.from_env()
+    app = _flask(settings, "stream")
+    app.extensions["goldentime.waker"] = stream.Waker(settings)
+    app.register_blueprint(stream.blueprint)
+    app.register_blueprint(operations.health)
+    errors.register(app)
+
+    @app.after_request
+    def same_site_only(response: Response) -> Response:
+        """Pages of the gateway's origin may read the stream, nobody else."""
+        if request.headers.get("Origin") == settings.public_url.rstrip("/"):
+            response.headers["Access-Control-Allow-Origin"] = settings.public_url.rstrip("/")
+            response.headers["Access-Control-Allow-Credentials"] = "true"
+        response.vary.add("Origin")
+        return response
+
+    return app
+
+
+def _flask(settings: Settings, process: str) -> Flask:
+    logs.set_up(settings, process)
+    app = Flask("web")
+    secure = settings.cookie_secure
+    app.config.update(
+        SECRET_KEY=settings.require_secret(),
+        MAX_CONTENT_LENGTH=settings.max_upload_bytes + 256 * 1024,
+        MAX_FORM_MEMORY_SIZE=100_000,
+        MAX_FORM_PARTS=20,
+        TRUSTED_HOSTS=list(settings.trusted_hosts),
+        SESSION_COOKIE_NAME="__Host-goldentime" if secure else "goldentime",
+        SESSION_COOKIE_SECURE=secure,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+        PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
+        WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_SSL_STRICT=secure,
+    )
+    app.extensions[KEY] = make_state(settings)
+    auth.register(app)
+    policy = CONTENT_SECURITY_POLICY.format(stream=settings.stream_url)
+
+    @app.after_request
+    def harden(response: Response) -> Response:
+        """Headers that every answer carries."""
+        headers: dict[str, Any] = {
+            "Content-Security-Policy": policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+        }
+        for name, value in headers.items():
+            response.headers.setdefault(name, value)
+        if request.endpoint != "static":
+            response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    return app

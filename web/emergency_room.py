@@ -1,0 +1,134 @@
+"""The ER's door: see offers, say yes or no in one step, give back, go on diversion."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from flask_smorest import Blueprint
+from sqlalchemy import select
+
+from broker import database, events
+from broker.errors import NotFound
+from broker.lifecycle import OPEN_OFFERS, OfferStatus, Role
+from broker.tables import EmergencyRoom, Offer
+from dispatch import access, advance, offers
+from dispatch.offers import Decision
+from web import schemas
+from web.auth import actor, allow
+from web.presenting import offer_picture
+from web.state import here
+
+blueprint = Blueprint(
+    "emergency_room", __name__, url_prefix="/api/v1", description="What an ER does"
+)
+
+
+@blueprint.route("/offers", methods=["GET"])
+@blueprint.arguments(schemas.OffersQuery, location="query")
+@blueprint.response(200, schemas.OfferBrief(many=True))
+@allow(Role.EMERGENCY_ROOM, Role.CREW, Role.CONTROL_ROOM)
+def list_offers(query: dict[str, Any]) -> list[dict[str, Any]]:
+    """Your offers, newest first: open and held ones, or all."""
+    state, who = here(), actor()
+    with state.record.read() as session:
+        wanted = select(Offer).where(access.offers_visible_to(who))
+        if query["open"]:
+            wanted = wanted.where(Offer.status.in_(OPEN_OFFERS | {OfferStatus.ACCEPTED}))
+        rows = session.scalars(wanted.order_by(Offer.offered_at.desc()).limit(query["limit"]))
+        return [offer_picture(session, state.settings, None, offer) for offer in rows]
+
+
+@blueprint.route("/offers/<uuid:offer_id>", methods=["GET"])
+@blueprint.response(200, schemas.OfferOut)
+@allow(Role.EMERGENCY_ROOM, Role.CREW, Role.CONTROL_ROOM)
+def get_offer(offer_id: UUID) -> dict[str, Any]:
+    """One offer, with the case while it is open or held."""
+    state, who = here(), actor()
+    with state.record.write() as session:
+        offer = access.offer(session, who, offer_id)
+        events.audit(session, who.name, "offer.viewed", offer.case_id, offer_id=str(offer_id))
+        return offer_picture(session, state.settings, who, offer)
+
+
+@blueprint.route("/offers/<uuid:offer_id>/received", methods=["POST"])
+@blueprint.response(200, schemas.OfferBrief)
+@allow(Role.EMERGENCY_ROOM)
+def mark_received(offer_id: UUID) -> dict[str, Any]:
+    """The offer is on your screen (the crew sees that)."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: offer_picture(s, state.settings, None, offers.mark_received(s, who, offer_id))
+    )
+
+
+@blueprint.route("/offers/<uuid:offer_id>/decision", methods=["POST"])
+@blueprint.arguments(schemas.DecisionIn)
+@blueprint.response(200, schemas.OfferOut)
+@allow(Role.EMERGENCY_ROOM)
+def decide(data: dict[str, Any], offer_id: UUID) -> dict[str, Any]:
+    """Accept, accept with delay, or reject with a reason; the first acceptance wins."""
+    state, who = here(), actor()
+
+    def unit(session: Any) -> dict[str, Any]:
+        offer = offers.decide(
+            session,
+            state.settings,
+            who,
+            offer_id,
+            data["decision"],
+            reason_code=data.get("reason_code"),
+            note=data.get("note"),
+            delay_min=data.get("delay_min"),
+        )
+        if data["decision"] is Decision.REJECT:
+            advance.advance(session, state.settings, offer.case_id)
+        return offer_picture(session, state.settings, who, offer)
+
+    return state.record.again(unit)
+
+
+@blueprint.route("/offers/<uuid:offer_id>/withdraw", methods=["POST"])
+@blueprint.arguments(schemas.WithdrawIn)
+@blueprint.response(200, schemas.OfferBrief)
+@allow(Role.EMERGENCY_ROOM)
+def withdraw(data: dict[str, Any], offer_id: UUID) -> dict[str, Any]:
+    """Give an accepted case back, with a reason; others are asked at once."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: offer_picture(
+            s,
+            state.settings,
+            None,
+            offers.withdraw(
+                s, state.settings, who, offer_id, data["reason_code"], data.get("note")
+            ),
+        )
+    )
+
+
+@blueprint.route("/emergency-rooms/<uuid:emergency_room_id>/diversion", methods=["POST"])
+@blueprint.arguments(schemas.DiversionIn)
+@blueprint.response(200, schemas.DiversionOut)
+@allow(Role.EMERGENCY_ROOM, Role.CONTROL_ROOM)
+def set_diversion(data: dict[str, Any], emergency_room_id: UUID) -> EmergencyRoom:
+    """Stop new offers for a while, or take patients again; open offers stay."""
+    who = actor()
+
+    def unit(session: Any) -> EmergencyRoom:
+        room: EmergencyRoom | None = session.get(EmergencyRoom, emergency_room_id)
+        own = who.role is Role.CONTROL_ROOM or who.emergency_room_id == emergency_room_id
+        if room is None or not own:
+            raise NotFound(f"there is no emergency room {emergency_room_id}, or it is not yours")
+        until = database.now(session) + timedelta(minutes=data.get("minutes") or 60)
+        room.diversion_until_at = until if data["on"] else None
+        room.diversion_reason = data.get("reason") if data["on"] else None
+        events.audit(session, who.name, "diversion", None, on=data["on"], room=str(room.id))
+        for audience in (events.CONTROL_ROOM, events.emergency_room(room.id)):
+            events.announce(
+                session, audience, "diversion", None, on=data["on"], room_id=str(room.id)
+            )
+        return room
+
+    return here().record.again(unit)

@@ -1,0 +1,17 @@
+"""gunicorn's settings for the gateway; the address to bind comes from the command line."""
+
+from __future__ import annotations
+
+workers = 2
+worker_class = "gthread"
+threads = 16
+timeout = 30
+graceful_timeout = 30
+keepalive = 5
+max_requests = 2000
+max_requests_jitter = 200
+preload_app = False
+worker_tmp_dir = "/dev/shm"
+header_map = "drop"
+control_socket_disable = True
+accesslog = None

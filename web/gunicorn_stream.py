@@ -1,0 +1,15 @@
+"""gunicorn's settings for the stream; a stream holds a thread, so there are many and few workers."""
+
+from __future__ import annotations
+
+workers = 1
+worker_class = "gthread"
+threads = 256
+timeout = 30
+graceful_timeout = 5
+keepalive = 5
+preload_app = False
+worker_tmp_dir = "/dev/shm"
+header_map = "drop"
+control_socket_disable = True
+accesslog = None

@@ -1,0 +1,97 @@
+"""The door of operations: queues, processes, who waits and why; nothing clinical.
+
+Also health and metrics, for supervisors and Prometheus.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+from flask_smorest import Blueprint
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import select
+
+from broker import metrics
+from broker.errors import DatabaseBusy, NotFound
+from broker.lifecycle import Role
+from broker.tables import Case
+from dispatch import reading
+from web import schemas
+from web.auth import actor, allow, public
+from web.errors import problem
+from web.state import here
+
+blueprint = Blueprint(
+    "operations", __name__, url_prefix="/api/v1/operations", description="What operations watches"
+)
+health = Blueprint("health", __name__, description="Health and metrics")
+
+
+@blueprint.route("/queues", methods=["GET"])
+@blueprint.response(200, schemas.QueuesOut)
+@allow(Role.OPERATIONS, Role.CONTROL_ROOM, Role.ADMIN)
+def queues() -> dict[str, Any]:
+    """Depth, oldest age, waits and dead letters of each pool, and which processes live."""
+    state = here()
+    with state.record.read() as session:
+        return metrics.figures(session, state.settings)
+
+
+@blueprint.route("/cases", methods=["GET"])
+@blueprint.response(200, schemas.OperationsCaseOut(many=True))
+@allow(Role.OPERATIONS, Role.CONTROL_ROOM, Role.ADMIN)
+def cases() -> list[dict[str, Any]]:
+    """Live cases: who waits, since when, until when."""
+    with here().record.read() as session:
+        return metrics.live_cases(session)
+
+
+@blueprint.route("/cases/<uuid:case_id>/requeue", methods=["POST"])
+@blueprint.response(200, schemas.RequeueOut)
+@allow(Role.OPERATIONS, Role.ADMIN)
+def requeue(case_id: UUID) -> dict[str, Any]:
+    """Let the failed readings of a case be tried again."""
+    who = actor()
+
+    def unit(session: Any) -> dict[str, Any]:
+        case = session.scalars(select(Case).where(Case.id == case_id)).one_or_none()
+        if case is None:
+            raise NotFound(f"there is no case {case_id}")
+        return {"readings": reading.requeue(session, who.name, case)}
+
+    return here().record.again(unit)
+
+
+@health.route("/healthz", methods=["GET"])
+@health.response(200, content_type="text/plain")
+@public
+def healthz() -> Response:
+    """This process answers."""
+    return Response("ok\n", mimetype="text/plain")
+
+
+@health.route("/readyz", methods=["GET"])
+@health.response(200, content_type="text/plain")
+@public
+def readyz() -> Response:
+    """This process can reach the record and store a film."""
+    state = here()
+    try:
+        with state.record.read() as session:
+            session.execute(select(1))
+    except DatabaseBusy as error:
+        return problem(503, error.code, error.message)
+    state.store.check_room()
+    return Response("ready\n", mimetype="text/plain")
+
+
+@health.route("/metrics", methods=["GET"])
+@health.response(200, content_type="text/plain")
+@allow(Role.OPERATIONS, Role.ADMIN)
+def prometheus() -> Response:
+    """Figures from rows for Prometheus."""
+    state = here()
+    with state.record.read() as session:
+        return Response(metrics.exposition(session, state.settings), mimetype=CONTENT_TYPE_LATEST)

@@ -1,0 +1,122 @@
+"""Rows into what one actor may see, as plain dicts for the schemas.
+
+The only place that decides which fields leave for whom: identity goes to crew, control room and the
+ER that holds the case; other ERs get an age band.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from broker.lifecycle import ReadingKind, ReadingStatus, Role
+from broker.settings import Settings
+from broker.tables import Case, Finding, Image, Offer, Reading
+from dispatch import access, advance, triage
+from dispatch.access import GRANTING_OFFERS, Actor
+
+NOTICE = "AI output of research software, not a medical device: not for diagnosis."
+TOP = 3
+
+
+def case_picture(session: Session, settings: Settings, actor: Actor, case: Case) -> dict[str, Any]:
+    """Everything this actor may see of a case."""
+    identity = access.sees_identity(session, actor, case)
+    shown = {
+        name: getattr(case, name)
+        for name in (
+            *("id", "status", "version", "received_at", "first_offer_at", "assigned_at"),
+            *("acknowledged_at", "arrived_at", "ended_at", "ended_reason", "round"),
+            *("crew_pre_ktas", "acuity", "partial", "image_unusable", "needs_review"),
+            *("sex", "complaint", "latitude", "longitude", "position_at"),
+        )
+    }
+    shown["call_sign"] = case.ambulance.call_sign
+    shown["age_band"] = age_band(case.age_years)
+    shown["age_years"] = case.age_years if identity else None
+    shown["patient"] = case.patient if identity else None
+    shown["vitals"] = advance.latest_vitals(session, case.id)
+    shown["triage"] = triage_picture(case.triage)
+    image = advance.current_image(session, case.id)
+    shown["image"] = image_picture(session, image) if image else None
+    if actor.role is not Role.EMERGENCY_ROOM:
+        shown["offers"] = [offer_picture(session, settings, None, o) for o in case.offers]
+    return shown
+
+
+def offer_picture(
+    session: Session, settings: Settings, actor: Actor | None, offer: Offer
+) -> dict[str, Any]:
+    """An offer; with the case while it grants it, for the ER that `actor` belongs to."""
+    steps = settings.steps(offer.case.acuity or 3)
+    shown: dict[str, Any] = {
+        name: getattr(offer, name)
+        for name in (
+            *("id", "case_id", "emergency_room", "round", "rank", "status", "eta_min"),
+            *("distance_km", "explanation", "offered_at", "received_at", "decided_at"),
+            *("reason_code", "note", "delay_min", "ended_reason"),
+        )
+    }
+    shown["answer_by_at"] = offer.offered_at + timedelta(seconds=steps.unplaced_s)
+    if actor is not None:
+        granted = offer.status in GRANTING_OFFERS
+        shown["case"] = case_picture(session, settings, actor, offer.case) if granted else None
+    return shown
+
+
+def image_picture(session: Session, image: Image) -> dict[str, Any]:
+    """The film's facts, how far its readings are, and what they found."""
+    readings = session.scalars(
+        select(Reading).where(Reading.image_id == image.id).order_by(Reading.kind)
+    ).all()
+    found: dict[ReadingKind, list[Finding]] = {
+        reading.kind: list(
+            session.scalars(
+                select(Finding).where(Finding.reading_id == reading.id).order_by(Finding.rank)
+            )
+        )
+        for reading in readings
+    }
+    labels = found.get(ReadingKind.CLASSIFY, [])
+    read = any(r.kind is ReadingKind.CLASSIFY and r.status is ReadingStatus.DONE for r in readings)
+    return {
+        "sha256": image.sha256,
+        "url": f"/api/v1/cases/{image.case_id}/image",
+        "width_px": image.width_px,
+        "height_px": image.height_px,
+        "unusable_reason": image.unusable_reason,
+        "facts": image.facts,
+        "readings": readings,
+        "findings": labels,
+        "top3": labels[:TOP],
+        "nothing_above_threshold": not any(f.above_threshold for f in labels) if read else None,
+        "boxes": found.get(ReadingKind.DETECT, []),
+        "notice": NOTICE,
+    }
+
+
+def triage_picture(stored: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The stored triage with its reasons in words, in both languages."""
+    if stored is None:
+        return None
+    reasons = []
+    for reason in stored["reasons"]:
+        known = triage.Reason(triage.ReasonCode(reason["code"]), reason["params"])
+        text = {language: triage.explain(known, language) for language in ("en", "ko")}
+        reasons.append({**reason, "text": text})
+    return {**stored, "reasons": reasons}
+
+
+def age_band(age_years: float | None) -> str | None:
+    """Ten years wide; under one year and above 90 are bands of their own."""
+    if age_years is None:
+        return None
+    if age_years < 1:
+        return "0"
+    if age_years >= 90:
+        return "90+"
+    low = int(age_years // 10) * 10
+    return f"{low}-{low + 9}"

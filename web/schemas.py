@@ -1,0 +1,458 @@
+"""Every marshmallow schema: the shape of what comes in and goes out; no queries, no rules.
+
+Unknown fields are refused on the way in. Units stand in the names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
+
+from broker.lifecycle import (
+    CaseStatus,
+    DeclineReason,
+    MessageStatus,
+    OfferStatus,
+    ReadingKind,
+    ReadingStatus,
+    Role,
+)
+from dispatch.inbox import Recipient
+from dispatch.news2 import Consciousness
+from dispatch.offers import Decision
+
+
+def no_control_characters(text: str) -> None:
+    """Refuse characters that no keyboard types; line breaks and tabs may stay."""
+    if any((ord(c) < 32 and c not in "\n\t") or 0xD800 <= ord(c) <= 0xDFFF for c in text):
+        raise ValidationError("contains control characters")
+
+
+def _text(longest: int, **more: Any) -> fields.String:
+    return fields.String(
+        validate=[validate.Length(max=longest), no_control_characters], allow_none=True, **more
+    )
+
+
+def _whole(low: int, high: int, meaning: str) -> fields.Integer:
+    return fields.Integer(
+        strict=True,
+        allow_none=True,
+        validate=validate.Range(low, high),
+        metadata={"description": meaning},
+    )
+
+
+class In(Schema):
+    """Something a client sends."""
+
+    class Meta:
+        """Unknown fields are mistakes."""
+
+        unknown = RAISE
+
+
+class VitalsIn(In):
+    """One set of vital signs; leave out what was not measured."""
+
+    respiratory_rate_per_min = _whole(0, 99, "breaths per minute")
+    spo2_percent = _whole(0, 100, "oxygen saturation, percent")
+    spo2_scale = fields.Integer(
+        strict=True,
+        validate=validate.OneOf([1, 2]),
+        metadata={"description": "2 only for clinician-confirmed hypercapnic failure (NEWS2)"},
+    )
+    on_oxygen = fields.Boolean(truthy={True}, falsy={False}, allow_none=True)
+    systolic_bp_mmhg = _whole(0, 350, "systolic blood pressure, mmHg")
+    diastolic_bp_mmhg = _whole(0, 300, "diastolic blood pressure, mmHg")
+    pulse_per_min = _whole(0, 350, "heart beats per minute")
+    consciousness = fields.Enum(
+        Consciousness, by_value=True, allow_none=True, metadata={"description": "ACVPU"}
+    )
+    temperature_c = fields.Float(allow_none=True, allow_nan=False, validate=validate.Range(15, 46))
+
+    @validates_schema
+    def not_swapped(self, data: dict[str, Any], **_: Any) -> None:
+        """A diastolic pressure above the systolic one is a mix-up."""
+        high, low = data.get("systolic_bp_mmhg"), data.get("diastolic_bp_mmhg")
+        if high is not None and low is not None and low > high:
+            raise ValidationError("is above systolic_bp_mmhg: swapped?", "diastolic_bp_mmhg")
+
+
+class PositionIn(In):
+    """WGS 84 degrees."""
+
+    latitude = fields.Float(required=True, allow_nan=False, validate=validate.Range(-90, 90))
+    longitude = fields.Float(required=True, allow_nan=False, validate=validate.Range(-180, 180))
+
+    @validates_schema
+    def not_null_island(self, data: dict[str, Any], **_: Any) -> None:
+        """0/0 is a receiver without a fix."""
+        if data.get("latitude") == 0 and data.get("longitude") == 0:
+            raise ValidationError("0/0 is no position; leave it out without a fix", "latitude")
+
+
+class PatientIn(In):
+    """Identity, if known; goes to the ER that accepts, and to nobody else."""
+
+    name = _text(120)
+    identifier = _text(60)
+    phone = _text(40)
+
+
+class CaseFactsIn(In):
+    """What may be said at submission and later."""
+
+    crew_pre_ktas = _whole(1, 5, "the crew's pre-KTAS level; 1 is the worst")
+    complaint = _text(1000)
+    position = fields.Nested(PositionIn, allow_none=True)
+    vitals = fields.Nested(VitalsIn, allow_none=True)
+
+
+class CaseIn(CaseFactsIn):
+    """A case as a crew submits it; everything may be unknown."""
+
+    age_years = fields.Float(allow_none=True, allow_nan=False, validate=validate.Range(0, 130))
+    sex = fields.String(
+        allow_none=True, validate=validate.OneOf(["female", "male", "other", "unknown"])
+    )
+    patient = fields.Nested(PatientIn, allow_none=True)
+
+
+class CasePatchIn(CaseFactsIn):
+    """New facts on the way."""
+
+
+class CancelIn(In):
+    """Why a case is called off."""
+
+    reason = fields.String(required=True, validate=[validate.Length(2, 200), no_control_characters])
+
+
+class DecisionIn(In):
+    """An ER's answer."""
+
+    decision = fields.Enum(Decision, by_value=True, required=True)
+    reason_code = fields.Enum(DeclineReason, by_value=True, allow_none=True)
+    delay_min = _whole(1, 240, "yes, in this many minutes")
+    note = _text(500)
+
+
+class WithdrawIn(In):
+    """Why an ER gives an accepted case back."""
+
+    reason_code = fields.Enum(DeclineReason, by_value=True, required=True)
+    note = _text(500)
+
+
+class PassIn(In):
+    """Why a crew passes an ER; optional."""
+
+    note = _text(500)
+
+
+class DiversionIn(In):
+    """An ER stops or resumes taking patients."""
+
+    on = fields.Boolean(required=True, truthy={True}, falsy={False})
+    minutes = _whole(1, 1440, "how long; 60 when left out")
+    reason = _text(200)
+
+
+class MessageIn(In):
+    """Words to another party of the case."""
+
+    to = fields.Enum(Recipient, by_value=True, required=True)
+    body = fields.String(required=True, validate=[validate.Length(1, 2000), no_control_characters])
+
+
+class SignInIn(In):
+    """A person's name and password."""
+
+    name = fields.String(required=True, validate=validate.Length(1, 60))
+    password = fields.String(required=True, validate=validate.Length(1, 200), load_only=True)
+
+
+class InboxQuery(Schema):
+    """Which events: those after a number."""
+
+    after = fields.Integer(load_default=0, validate=validate.Range(0, 2**62))
+
+
+class ImageQuery(Schema):
+    """How the film is wanted."""
+
+    boxes = fields.Boolean(load_default=False)
+    width_px = fields.Integer(validate=validate.Range(64, 2048))
+
+
+class CasesQuery(Schema):
+    """Which cases."""
+
+    live = fields.Boolean(load_default=True)
+    limit = fields.Integer(load_default=50, validate=validate.Range(1, 200))
+
+
+class OffersQuery(Schema):
+    """Which offers."""
+
+    open = fields.Boolean(load_default=True)
+    limit = fields.Integer(load_default=50, validate=validate.Range(1, 200))
+
+
+class SessionOut(Schema):
+    """Who is signed in, and the token that cookie users send as X-CSRFToken."""
+
+    role = fields.Enum(Role, by_value=True)
+    display_name = fields.String()
+    csrf_token = fields.String()
+
+
+class ReceiptOut(Schema):
+    """The case is stored; the crew may forget about the network."""
+
+    case_id = fields.UUID()
+    image_sha256 = fields.String(allow_none=True)
+    received_at = fields.AwareDateTime()
+    image_unusable = fields.String(allow_none=True)
+
+
+class FindingOut(Schema):
+    """A label's score (not a probability unless the card says so)."""
+
+    label = fields.String()
+    score = fields.Float()
+    above_threshold = fields.Boolean()
+
+
+class BoxOut(FindingOut):
+    """A suspicious region in pixels of the original film."""
+
+    x0 = fields.Float()
+    y0 = fields.Float()
+    x1 = fields.Float()
+    y1 = fields.Float()
+
+
+class ReadingOut(Schema):
+    """How far one model has come."""
+
+    kind = fields.Enum(ReadingKind, by_value=True)
+    status = fields.Enum(ReadingStatus, by_value=True)
+    model = fields.Dict(allow_none=True)
+    seconds = fields.Dict(allow_none=True)
+    error_code = fields.String(allow_none=True)
+
+
+class ImageOut(Schema):
+    """The film and what was found on it."""
+
+    sha256 = fields.String()
+    url = fields.String()
+    width_px = fields.Integer()
+    height_px = fields.Integer()
+    unusable_reason = fields.String(allow_none=True)
+    facts = fields.Dict(allow_none=True)
+    readings = fields.List(fields.Nested(ReadingOut))
+    findings = fields.List(fields.Nested(FindingOut))
+    top3 = fields.List(fields.Nested(FindingOut))
+    nothing_above_threshold = fields.Boolean(allow_none=True)
+    boxes = fields.List(fields.Nested(BoxOut))
+    notice = fields.String()
+
+
+class VitalsOut(VitalsIn):
+    """Vital signs with the time they came."""
+
+    recorded_at = fields.AwareDateTime()
+
+
+class ReasonOut(Schema):
+    """Why this acuity."""
+
+    code = fields.String()
+    params = fields.Dict()
+    text = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class TriageOut(Schema):
+    """How urgent, and why; AI may raise it, never lower it."""
+
+    reasons = fields.List(fields.Nested(ReasonOut))
+    needs = fields.List(fields.String())
+    news2 = fields.Dict(allow_none=True)
+
+
+class EmergencyRoomOut(Schema):
+    """An ER as others see it."""
+
+    id = fields.UUID()
+    name = fields.String()
+    name_ko = fields.String(allow_none=True)
+    phone = fields.String(allow_none=True)
+    latitude = fields.Float()
+    longitude = fields.Float()
+    diversion_until_at = fields.AwareDateTime(allow_none=True)
+    diversion_reason = fields.String(allow_none=True)
+
+
+class OfferBrief(Schema):
+    """One ER's answer as the crew sees it."""
+
+    id = fields.UUID()
+    case_id = fields.UUID()
+    emergency_room = fields.Nested(EmergencyRoomOut)
+    round = fields.Integer()
+    rank = fields.Integer()
+    status = fields.Enum(OfferStatus, by_value=True)
+    eta_min = fields.Float(allow_none=True)
+    distance_km = fields.Float(allow_none=True)
+    explanation = fields.Dict()
+    offered_at = fields.AwareDateTime()
+    answer_by_at = fields.AwareDateTime()
+    received_at = fields.AwareDateTime(allow_none=True)
+    decided_at = fields.AwareDateTime(allow_none=True)
+    reason_code = fields.Enum(DeclineReason, by_value=True, allow_none=True)
+    note = fields.String(allow_none=True)
+    delay_min = fields.Integer(allow_none=True)
+    ended_reason = fields.String(allow_none=True)
+
+
+class CaseOut(Schema):
+    """A case as this actor may see it."""
+
+    id = fields.UUID()
+    status = fields.Enum(CaseStatus, by_value=True)
+    version = fields.Integer()
+    call_sign = fields.String()
+    received_at = fields.AwareDateTime()
+    first_offer_at = fields.AwareDateTime(allow_none=True)
+    assigned_at = fields.AwareDateTime(allow_none=True)
+    acknowledged_at = fields.AwareDateTime(allow_none=True)
+    arrived_at = fields.AwareDateTime(allow_none=True)
+    ended_at = fields.AwareDateTime(allow_none=True)
+    ended_reason = fields.String(allow_none=True)
+    round = fields.Integer()
+    crew_pre_ktas = fields.Integer(allow_none=True)
+    acuity = fields.Integer(allow_none=True)
+    triage = fields.Nested(TriageOut, allow_none=True)
+    partial = fields.Boolean()
+    image_unusable = fields.String(allow_none=True)
+    needs_review = fields.Boolean()
+    age_years = fields.Float(allow_none=True)
+    age_band = fields.String(allow_none=True)
+    sex = fields.String(allow_none=True)
+    complaint = fields.String(allow_none=True)
+    latitude = fields.Float(allow_none=True)
+    longitude = fields.Float(allow_none=True)
+    position_at = fields.AwareDateTime(allow_none=True)
+    vitals = fields.Nested(VitalsOut, allow_none=True)
+    patient = fields.Nested(PatientIn, allow_none=True)
+    image = fields.Nested(ImageOut, allow_none=True)
+    offers = fields.List(fields.Nested(OfferBrief))
+
+
+class OfferOut(OfferBrief):
+    """An offer with the case, while the offer grants it."""
+
+    case = fields.Nested(CaseOut, allow_none=True)
+
+
+class MessageOut(Schema):
+    """A message and how far it came."""
+
+    id = fields.UUID()
+    case_id = fields.UUID()
+    sender = fields.String()
+    recipient = fields.String()
+    body = fields.String()
+    status = fields.Enum(MessageStatus, by_value=True)
+    sent_at = fields.AwareDateTime()
+    delivered_at = fields.AwareDateTime(allow_none=True)
+    seen_at = fields.AwareDateTime(allow_none=True)
+
+
+class EventOut(Schema):
+    """One entry of the caller's own gapless log."""
+
+    seq = fields.Integer()
+    type = fields.String()
+    case_id = fields.UUID(allow_none=True)
+    body = fields.Dict()
+    created_at = fields.AwareDateTime()
+
+
+class InboxOut(Schema):
+    """Events after a number, in order; ask again with the last one."""
+
+    last_seq = fields.Integer()
+    events = fields.List(fields.Nested(EventOut))
+
+
+class QueueOut(Schema):
+    """One pool's work, from rows."""
+
+    kind = fields.String()
+    pending = fields.Integer()
+    running = fields.Integer()
+    dead = fields.Integer()
+    oldest_pending_s = fields.Float(allow_none=True)
+    done_last_hour = fields.Integer()
+    wait_p50_s = fields.Float(allow_none=True)
+    wait_p95_s = fields.Float(allow_none=True)
+    doorbells = fields.Integer(allow_none=True)
+
+
+class ProcessOut(Schema):
+    """A process and its last sign of life."""
+
+    name = fields.String()
+    kind = fields.String()
+    beat_at = fields.AwareDateTime()
+    alive = fields.Boolean()
+
+
+class QueuesOut(Schema):
+    """What operations watches."""
+
+    queues = fields.List(fields.Nested(QueueOut))
+    processes = fields.List(fields.Nested(ProcessOut))
+    cases_by_status = fields.Dict(keys=fields.String(), values=fields.Integer())
+    redis_answers = fields.Boolean()
+    at = fields.AwareDateTime()
+
+
+class OperationsCaseOut(Schema):
+    """A case without anything clinical."""
+
+    id = fields.UUID()
+    status = fields.Enum(CaseStatus, by_value=True)
+    acuity = fields.Integer(allow_none=True)
+    call_sign = fields.String()
+    round = fields.Integer()
+    age_s = fields.Float()
+    deadline_in_s = fields.Float(allow_none=True)
+    partial = fields.Boolean()
+    needs_review = fields.Boolean()
+    dead_readings = fields.Integer()
+
+
+class RequeueOut(Schema):
+    """Which readings are tried again."""
+
+    readings = fields.List(fields.UUID())
+
+
+class DiversionOut(EmergencyRoomOut):
+    """The ER after the change."""
+
+
+class ProblemOut(Schema):
+    """RFC 9457 problem details with a stable code."""
+
+    type = fields.String()
+    status = fields.Integer()
+    code = fields.String()
+    detail = fields.String()
+    errors = fields.Dict()

@@ -1,0 +1,67 @@
+"""Signing in and out, for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import session
+from flask_smorest import Blueprint
+from flask_wtf.csrf import generate_csrf
+
+from broker import events
+from broker.lifecycle import Role
+from broker.tables import Account
+from web import auth, schemas
+from web.auth import actor, allow, public
+from web.state import here
+
+blueprint = Blueprint("session", __name__, url_prefix="/api/v1", description="Signing in and out")
+
+
+@blueprint.route("/session", methods=["POST"])
+@blueprint.arguments(schemas.SignInIn)
+@blueprint.response(201, schemas.SessionOut)
+@public
+def sign_in(data: dict[str, Any]) -> dict[str, Any]:
+    """Sign in; the answer carries the token to send as X-CSRFToken with every change."""
+    with here().record.write() as db:
+        account = auth.sign_in(db, data["name"], data["password"])
+        events.audit(
+            db,
+            f"account:{account.id}" if account else "nobody",
+            "session.sign_in",
+            None,
+            success=account is not None,
+        )
+    if account is None:
+        auth.refuse_sign_in()
+        raise AssertionError("unreachable")
+    return {
+        "role": account.role,
+        "display_name": account.display_name,
+        "csrf_token": generate_csrf(),
+    }
+
+
+@blueprint.route("/session", methods=["GET"])
+@blueprint.response(200, schemas.SessionOut)
+@allow(*Role)
+def who_am_i() -> dict[str, Any]:
+    """Who is signed in."""
+    who = actor()
+    with here().record.read() as db:
+        kind, _, id_ = who.name.partition(":")
+        account = db.get(Account, auth.UUID(id_)) if kind == "account" else None
+    return {
+        "role": who.role,
+        "display_name": account.display_name if account else who.name,
+        "csrf_token": generate_csrf() if account else "",
+    }
+
+
+@blueprint.route("/session", methods=["DELETE"])
+@blueprint.response(204)
+@allow(*Role)
+def sign_out() -> None:
+    """Sign out of this browser."""
+    session.clear()

@@ -1,0 +1,288 @@
+"""A whole installation on one machine under supervisord, as the demo and the tests run it.
+
+Knows which processes there are, their commands and how to tell that they work; restarts what dies;
+stops everything it started. Knows nothing about cases.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import redis
+
+from broker import embedded, health, migrate, settings as settings_
+from broker.errors import GoldentimeError
+from broker.record import Record
+from broker.settings import Settings
+
+START_S = 60.0
+STOP_S = 20.0
+PR_SET_PDEATHSIG = 1
+RUNTIME = {
+    "REMAP_SIGTERM": "SIGQUIT",  # Celery's soft shutdown: finish what runs, take nothing new
+    "PYTHONUNBUFFERED": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+class DidNotStart(GoldentimeError):
+    """A part of the installation did not start."""
+
+    code = "did_not_start"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process and its command line."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+def free_port(wanted: int) -> int:
+    """`wanted`, or the next port of this machine that nobody listens on."""
+    for port in range(wanted, wanted + 200):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise DidNotStart(f"no free port from {wanted} to {wanted + 199}")
+
+
+def settle(settings: Settings, *, gateway_port: int, stream_port: int, redis_port: int) -> Settings:
+    """Settings with the ports that are free and a secret of this data folder's own."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    gateway_port, stream_port = free_port(gateway_port), free_port(stream_port)
+    if stream_port == gateway_port:
+        stream_port = free_port(gateway_port + 1)
+    return replace(
+        settings,
+        secret_key=settings.secret_key or _secret(settings.data_dir / "secret"),
+        public_url=f"http://127.0.0.1:{gateway_port}",
+        stream_url=f"http://127.0.0.1:{stream_port}",
+        redis_url=f"redis://127.0.0.1:{free_port(redis_port)}/0",
+        cookie_secure=False,
+    )
+
+
+def parts(settings: Settings) -> list[Part]:
+    """Every process of the installation, Redis first."""
+    python = sys.executable
+    celery = (python, "-m", "celery", "-A", "workers.app", "worker", "--concurrency", "1")
+    quiet = ("--without-gossip", "--without-mingle", "--loglevel", "WARNING")
+    gunicorn = (python, "-m", "gunicorn", "--no-control-socket")
+    return [
+        Part(
+            "redis", tuple(embedded.redis_command(settings.data_dir, port_of(settings.redis_url)))
+        ),
+        *(
+            Part(queue, (*celery, *quiet, "-Q", queue, "-n", f"{queue}@%%h"))
+            for queue in ("classify", "detect", "dispatch")
+        ),
+        Part("relay", (python, "-m", "broker.relay")),
+        Part("upkeep", (python, "-m", "workers.upkeep")),
+        Part(
+            "gateway",
+            (
+                *(*gunicorn, "-c", "python:web.gunicorn_gateway"),
+                *("--bind", f"127.0.0.1:{port_of(settings.public_url)}", "web.app:create_app()"),
+            ),
+        ),
+        Part(
+            "stream",
+            (
+                *(*gunicorn, "-c", "python:web.gunicorn_stream"),
+                *("--bind", f"127.0.0.1:{port_of(settings.stream_url)}"),
+                "web.app:create_stream_app()",
+            ),
+        ),
+    ]
+
+
+def port_of(url: str) -> int:
+    """The port of an address that we made."""
+    return int(url.rsplit(":", 1)[1].split("/")[0])
+
+
+@contextmanager
+def running(
+    settings: Settings, tell: Callable[[str, float], None] = lambda _name, _s: None
+) -> Iterator[Supervisor]:
+    """Migrate, start every part, wait until each works, and stop all of them at the end.
+
+    `tell` hears the name of each part that works and the seconds since the start.
+    """
+    migrate.upgrade(settings)
+    supervisor = Supervisor(settings)
+    supervisor.start()
+    try:
+        supervisor.wait_until_ready(tell)
+        yield supervisor
+    finally:
+        supervisor.stop()
+
+
+class Supervisor:
+    """supervisord over the parts of one installation."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = settings.data_dir.resolve() / "supervisor"
+        self.logs = settings.data_dir.resolve() / "logs"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Write the configuration and start supervisord in the foreground of a child."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "supervisord.conf"
+        config.write_text(self._configuration(), encoding="utf-8")
+        parent = os.getpid()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)],
+            env=settings_.to_env(self.settings, RUNTIME),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=lambda: _end_with(parent),  # one prctl, nothing that locks
+        )
+
+    def wait_until_ready(self, tell: Callable[[str, float], None]) -> None:
+        """Return when each part passed its health check; DidNotStart names the part that did not."""
+        began = time.monotonic()
+        checks = self._checks()
+        wrong: dict[str, str] = dict.fromkeys(checks, "not asked yet")
+        while wrong:
+            for name in list(wrong):
+                try:
+                    found = checks[name]()
+                except GoldentimeError as error:
+                    found = error.message
+                if found is None:
+                    del wrong[name]
+                    tell(name, time.monotonic() - began)
+                else:
+                    wrong[name] = found
+            if self._process is None or self._process.poll() is not None:
+                raise DidNotStart(f"the supervisor ended; see {self.logs}")
+            if time.monotonic() - began > START_S:
+                name, reason = next(iter(wrong.items()))
+                raise DidNotStart(f"{name}: {reason}; see {self.logs / name}.log")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stop every process that was started; what does not listen is killed."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._process = None
+
+    def pids(self) -> dict[str, int]:
+        """Process ids of the running parts, for tests that break them."""
+        found: dict[str, int] = {}
+        for part in parts(self.settings):
+            file = self.folder / f"{part.name}.pid"
+            if file.is_file():
+                found[part.name] = int(file.read_text())
+        return found
+
+    def _checks(self) -> dict[str, Callable[[], str | None]]:
+        settings = self.settings
+        record = Record(settings)
+
+        def door(url: str) -> Callable[[], str | None]:
+            return lambda: health.door(settings, url)
+
+        def loop(kind: str) -> Callable[[], str | None]:
+            def check() -> str | None:
+                with record.read() as session:
+                    return health.loop(session, kind, settings.node)
+
+            return check
+
+        return {
+            "redis": lambda: _redis(settings),
+            "gateway": door(settings.public_url + "/readyz"),
+            "stream": door(settings.stream_url + "/healthz"),
+            **{kind: loop(kind) for kind in health.LOOPS},
+        }
+
+    def _configuration(self) -> str:
+        lines = [
+            "[supervisord]",
+            f"logfile={self.logs}/supervisord.log",
+            f"pidfile={self.folder}/supervisord.pid",
+            f"childlogdir={self.logs}",
+            "nodaemon=true",
+            "silent=true",
+            *(["user=root"] if os.geteuid() == 0 else []),
+        ]
+        for part in parts(self.settings):
+            # The shell writes its pid and becomes the part: tests need to know whom to kill.
+            file = self.folder / f"{part.name}.pid"
+            command = " ".join(_quote(word) for word in part.command)
+            lines += [
+                "",
+                f"[program:{part.name}]",
+                f"command=/bin/sh -c \"echo $$ > '{file}'; exec {command}\"",
+                f"directory={Path(__file__).resolve().parent.parent}",
+                f"stdout_logfile={self.logs}/{part.name}.log",
+                "redirect_stderr=true",
+                "autorestart=true",
+                "startsecs=2",
+                "startretries=1000",
+                "stopsignal=TERM",
+                f"stopwaitsecs={int(STOP_S / 2)}",
+                "killasgroup=true",
+                f"priority={1 if part.name == 'redis' else 10}",
+            ]
+        return "\n".join(lines) + "\n"
+
+
+def _redis(settings: Settings) -> str | None:
+    client = redis.Redis.from_url(settings.redis_url, socket_timeout=1, socket_connect_timeout=1)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        return str(error)
+    finally:
+        client.close()
+    return None
+
+
+def _secret(path: Path) -> str:
+    if not path.is_file():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(48), encoding="ascii")
+    return path.read_text(encoding="ascii")
+
+
+def _quote(word: str) -> str:
+    return "'" + word.replace("'", "'\\''") + "'" if set(word) & set(" ()$&;*?'") else word
+
+
+def _end_with(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
