@@ -20,10 +20,13 @@ def test_a_plain_folder_is_read(films_folder: Path) -> None:
     assert len(films) == 60
     first = films[0]
     assert first.labels[LABELS.index("Pneumonia")] == 1.0
-    assert first.teacher is not None and first.teacher[LABELS.index("Pneumonia")] == 0.9
+    assert first.teacher is not None
+    assert first.teacher[LABELS.index("Pneumonia")] == 0.9
     # written for an original twice as wide: halved
     assert first.boxes[0].x1 - first.boxes[0].x0 == 25
-    assert films[1].teacher is None and not films[1].boxes and films[1].boxes_known
+    assert films[1].teacher is None
+    assert not films[1].boxes
+    assert films[1].boxes_known
 
 
 @pytest.fixture
@@ -88,7 +91,9 @@ def test_patients_stay_on_one_side(films_folder: Path, tmp_path: Path) -> None:
     for fold in range(3):
         train, validation, test = split.parts(films, fold)
         sides = [{film.patient_id for film in part} for part in (train, validation, test)]
-        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        assert not sides[0] & sides[1]
+        assert not sides[0] & sides[2]
+        assert not sides[1] & sides[2]
         assert len(train) + len(validation) + len(test) == len(films)
         seen += [film.name for film in validation]
     assert len(seen) == len(set(seen)) == len(films) - len(split.test)

@@ -11,8 +11,7 @@ import pytest
 import torch
 import yaml
 
-from models import card as cards
-from models import xray
+from models import card as cards, xray
 from models.classifier import Classifier
 from models.detector import Detector
 from models.training import augment
@@ -77,7 +76,8 @@ def test_a_shipped_classifier_reads_through_the_served_path(shipped: Path, place
     reading = Classifier(card).read(np.full((120, 100), 80, np.uint8))
     assert set(reading.scores) == set(cards.NIH_LABELS)
     assert all(0 < score < 1 for score in reading.scores.values())
-    assert reading.cams is not None and reading.cams["Mass"].shape == (2, 2)
+    assert reading.cams is not None
+    assert reading.cams["Mass"].shape == (2, 2)
     # two epochs leave the scores too much alike for their ranks to say anything
     assert card.figures["onnx_parity"]["max_difference"] < 2e-3
     kept = place / "records" / "tiny" / "fold1"
@@ -114,7 +114,8 @@ def test_evaluate_writes_figures_plots_and_a_page(
     test_part = ["--split", str(place / "split.json"), "--out", str(out)]
     assert evaluate([*arguments, *test_part, "--write-card", "test"]) == 0
     printed = capsys.readouterr().out
-    assert "mean AUC" in printed and "source source0" in printed
+    assert "mean AUC" in printed
+    assert "source source0" in printed
     figures = json.loads((out / "figures.json").read_text())
     assert figures["films"] == len(json.loads((place / "split.json").read_text())["test"])
     assert {path.name for path in out.iterdir()} >= {"roc.png", "reliability.png", "report.html"}
@@ -142,7 +143,8 @@ def test_a_detector_run_ends_in_a_file_that_serves(
     card = cards.load(place / "weights" / "boxes")
     film = xray.decode((films_folder / "film000.png").read_bytes()).pixels
     found = Detector(card).read(film, min_score=1e-4).boxes
-    assert found and all(0 <= box.x0 < box.x1 <= 96 for box in found)
+    assert found
+    assert all(0 <= box.x0 < box.x1 <= 96 for box in found)
 
 
 def test_mistakes_end_in_a_sentence_not_a_traceback(
@@ -178,4 +180,6 @@ def test_augmentation_never_flips_left_and_right() -> None:
 def test_every_family_answers_scores_and_maps() -> None:
     for name in ("efficientnet", "mobilenet"):
         logits, cam, side = build(name).eval()(torch.zeros(1, 1, 64, 64))
-        assert logits.shape == (1, 14) and cam.shape[:2] == (1, 14) and side.shape == (1, 3)
+        assert logits.shape == (1, 14)
+        assert cam.shape[:2] == (1, 14)
+        assert side.shape == (1, 3)
