@@ -7,7 +7,7 @@ in docs/reliability.md or beside it.
 from __future__ import annotations
 
 from celery import Celery
-from kombu import Queue as KombuQueue
+from kombu.entity import Queue as KombuQueue
 
 from broker.queues import ROUTES, Queue
 from broker.settings import Settings
@@ -19,7 +19,7 @@ VISIBILITY_TIMEOUT_S = 120
 
 
 def make_celery(settings: Settings, socket_timeout_s: float = 5) -> Celery:
-    """A configured app for a worker (5 s) or the relay (2 s, so that a frozen Redis costs little)."""
+    """A configured app for a worker (5 s) or the relay (2 s: a frozen Redis must cost little)."""
     app = Celery("goldentime")
     app.conf.update(
         broker_url=settings.redis_url,
@@ -47,7 +47,7 @@ def make_celery(settings: Settings, socket_timeout_s: float = 5) -> Celery:
         task_reject_on_worker_lost=True,
         task_acks_on_failure=True,
         task_acks_on_timeout=True,
-        task_queues=[KombuQueue(name) for name in Queue],
+        task_queues=[KombuQueue(name) for name in Queue],  # type: ignore[no-untyped-call]
         task_create_missing_queues=False,
         task_default_queue=Queue.DISPATCH.value,
         task_routes={task.value: {"queue": queue.value} for task, queue in ROUTES.items()},

@@ -25,7 +25,7 @@ WAL_SAFE = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 """First releases of their branches without the WAL-reset corruption (RELIABILITY M16)."""
 
 
-def wal_is_safe(version: tuple[int, int, int] = sqlite3.sqlite_version_info[:3]) -> bool:  # type: ignore[assignment]
+def wal_is_safe(version: tuple[int, int, int] = sqlite3.sqlite_version_info[:3]) -> bool:
     """True when this SQLite does not carry the WAL-reset bug (3.7.0 to 3.51.2, and 3.52.0)."""
     if version == (3, 52, 0):
         return False

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from broker import database
-from broker.tables import AuditEntry, AudienceSequence, Event
+from broker.tables import AudienceSequence, AuditEntry, Event
 
 CONTROL_ROOM = "control_room"
 _QUEUED = "goldentime.events"
@@ -57,9 +57,7 @@ def work_due(session: Session) -> None:
     session.info[_POKE] = True
 
 
-def audit(
-    session: Session, actor: str, action: str, case_id: UUID | None, **details: Any
-) -> None:
+def audit(session: Session, actor: str, action: str, case_id: UUID | None, **details: Any) -> None:
     """Add an audit entry to this transaction."""
     session.add(
         AuditEntry(
@@ -73,7 +71,7 @@ def audit(
 
 
 def write_queued(session: Session) -> list[str]:
-    """Number and insert the queued events; returns the audiences to wake (called by the write unit).
+    """Number and insert the queued events; returns the audiences to wake. For the write unit only.
 
     An empty list means that nobody needs to be poked.
     """

@@ -21,7 +21,10 @@ from broker.migrate import config
 from broker.record import Record
 from broker.settings import Settings
 
-DOORS = {"gateway": ("http://127.0.0.1:8000", "/readyz"), "stream": ("http://127.0.0.1:8001", "/healthz")}
+DOORS = {
+    "gateway": ("http://127.0.0.1:8000", "/readyz"),
+    "stream": ("http://127.0.0.1:8001", "/healthz"),
+}
 LOOPS = ("relay", "classify", "detect", "dispatch", "upkeep")
 TIMEOUT_S = 5.0
 
@@ -85,4 +88,6 @@ def schema(session: Session) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return "the tables are not there; run goldentime migrate"
     found = session.scalar(text("SELECT version_num FROM alembic_version"))
-    return None if found == head else f"the tables are at {found}, not {head}; run goldentime migrate"
+    return (
+        None if found == head else f"the tables are at {found}, not {head}; run goldentime migrate"
+    )

@@ -34,9 +34,7 @@ def alive(session: Session, kind: str) -> list[Heartbeat]:
     """Processes of a kind whose last beat is fresh."""
     since: datetime = database.now(session) - timedelta(seconds=STALE_S)
     return list(
-        session.scalars(
-            select(Heartbeat).where(Heartbeat.kind == kind, Heartbeat.beat_at >= since)
-        )
+        session.scalars(select(Heartbeat).where(Heartbeat.kind == kind, Heartbeat.beat_at >= since))
     )
 
 

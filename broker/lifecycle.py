@@ -65,7 +65,7 @@ class OfferStatus(StrEnum):
     REJECTED = "rejected"
     """Declined with a coded reason (Task rejected)."""
     WITHDRAWN = "withdrawn"
-    """Taken back: placed elsewhere, case cancelled, or given back after acceptance (Task cancelled)."""
+    """Taken back: placed elsewhere, cancelled, or given back after acceptance (Task cancelled)."""
     EXPIRED = "expired"
     """No answer in time (Task cancelled)."""
 
@@ -101,7 +101,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-C, R, O, M = CaseStatus, ReadingStatus, OfferStatus, MessageStatus
+C, R, F, M = CaseStatus, ReadingStatus, OfferStatus, MessageStatus
 
 CASE_TRANSITIONS: dict[CaseStatus, frozenset[CaseStatus]] = {
     C.RECEIVED: frozenset({C.OFFERING, C.CANCELLED}),
@@ -121,17 +121,15 @@ READING_TRANSITIONS: dict[ReadingStatus, frozenset[ReadingStatus]] = {
     R.FAILED: frozenset({R.PENDING}),
 }
 OFFER_TRANSITIONS: dict[OfferStatus, frozenset[OfferStatus]] = {
-    O.REQUESTED: frozenset(
-        {O.RECEIVED, O.ACCEPTED, O.ACCEPTED_WITH_DELAY, O.REJECTED, O.WITHDRAWN, O.EXPIRED}
+    F.REQUESTED: frozenset(
+        {F.RECEIVED, F.ACCEPTED, F.ACCEPTED_WITH_DELAY, F.REJECTED, F.WITHDRAWN, F.EXPIRED}
     ),
-    O.RECEIVED: frozenset(
-        {O.ACCEPTED, O.ACCEPTED_WITH_DELAY, O.REJECTED, O.WITHDRAWN, O.EXPIRED}
-    ),
-    O.ACCEPTED_WITH_DELAY: frozenset({O.ACCEPTED, O.REJECTED, O.WITHDRAWN, O.EXPIRED}),
-    O.ACCEPTED: frozenset({O.WITHDRAWN}),
-    O.REJECTED: frozenset(),
-    O.WITHDRAWN: frozenset(),
-    O.EXPIRED: frozenset(),
+    F.RECEIVED: frozenset({F.ACCEPTED, F.ACCEPTED_WITH_DELAY, F.REJECTED, F.WITHDRAWN, F.EXPIRED}),
+    F.ACCEPTED_WITH_DELAY: frozenset({F.ACCEPTED, F.REJECTED, F.WITHDRAWN, F.EXPIRED}),
+    F.ACCEPTED: frozenset({F.WITHDRAWN}),
+    F.REJECTED: frozenset(),
+    F.WITHDRAWN: frozenset(),
+    F.EXPIRED: frozenset(),
 }
 MESSAGE_TRANSITIONS: dict[MessageStatus, frozenset[MessageStatus]] = {
     M.SENT: frozenset({M.DELIVERED, M.SEEN}),
@@ -145,9 +143,9 @@ HELD_CASES = frozenset({C.ASSIGNED, C.ACKNOWLEDGED, C.EN_ROUTE, C.ARRIVED})
 """An ER holds the patient."""
 SEEKING_CASES = frozenset({C.RECEIVED, C.OFFERING, C.UNPLACED})
 """Nobody holds the patient yet."""
-OPEN_OFFERS = frozenset({O.REQUESTED, O.RECEIVED, O.ACCEPTED_WITH_DELAY})
+OPEN_OFFERS = frozenset({F.REQUESTED, F.RECEIVED, F.ACCEPTED_WITH_DELAY})
 """May still become accepted."""
-UNANSWERED_OFFERS = frozenset({O.REQUESTED, O.RECEIVED})
+UNANSWERED_OFFERS = frozenset({F.REQUESTED, F.RECEIVED})
 
 S = TypeVar("S", CaseStatus, ReadingStatus, OfferStatus, MessageStatus)
 _TABLES: dict[type, dict[object, frozenset[object]]] = {

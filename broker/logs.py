@@ -12,8 +12,20 @@ import structlog
 from broker.settings import Settings
 
 SECRET_FIELDS = frozenset(
-    {"name", "patient", "patient_name", "identifier", "phone", "complaint", "note", "body",
-     "password", "token", "authorization", "vitals"}
+    {
+        "name",
+        "patient",
+        "patient_name",
+        "identifier",
+        "phone",
+        "complaint",
+        "note",
+        "body",
+        "password",
+        "token",
+        "authorization",
+        "vitals",
+    }
 )
 
 

@@ -37,12 +37,12 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="goldentime migrate",
         description="Create or upgrade the tables of the database.",
-        epilog="example: GOLDENTIME_DATABASE_URL=postgresql://user@db/goldentime goldentime migrate",
+        epilog="example: GOLDENTIME_DATABASE_URL=postgresql://user@db/gt goldentime migrate",
     )
     parser.parse_args(argv)
     settings = settings_.from_env()
     upgrade(settings)
-    print(f"the database is up to date: {_shown(settings)}")
+    print(f"the database is up to date: {_shown(settings)}")  # noqa: T201  # a command speaks
     return 0
 
 

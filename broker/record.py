@@ -64,7 +64,7 @@ class Record:
                 self._poke.send(pokes)
 
     def again(self, unit: Callable[[Session], T]) -> T:
-        """Run a whole write unit; again from the start when it lost a race or the database was busy.
+        """Run a whole write unit; again from the start after a lost race or a busy database.
 
         The unit must read all that it decides on inside itself.
         """
@@ -81,4 +81,4 @@ class Record:
                 busy += 1
                 if busy >= BUSY_TRIES:
                     raise
-            time.sleep(random.uniform(0, 0.01 * (races + 10 * busy)))
+            time.sleep(random.uniform(0, 0.01 * (races + 10 * busy)))  # noqa: S311  # jitter

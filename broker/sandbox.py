@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from broker.errors import GoldentimeError
@@ -51,7 +52,7 @@ def warm(modules: Sequence[str]) -> None:
     multiprocessing.forkserver.ensure_running()
 
 
-def run(function: Callable[..., T], *args: Any, limits: Limits = Limits()) -> T:  # noqa: B008  # frozen
+def run(function: Callable[..., T], *args: Any, limits: Limits = Limits()) -> T:  # frozen
     """Call a top-level function in a child of its own and return its (picklable) result.
 
     Exceptions of the function are raised here again. Raises SandboxFailure when the child was
@@ -87,8 +88,7 @@ def _main(
     results: Connection, limits: Limits, function: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        mapped = int(statm.read().split()[0]) * resource.getpagesize()
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     ceiling = mapped + limits.memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))
     resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 1))

@@ -68,7 +68,7 @@ class Settings:
     steps_standard: EscalationSteps = EscalationSteps(120, 240, 360)
     """Acuity 4 and 5."""
     acknowledge_deadline_s: float = 10.0
-    """A decision the crew has not acknowledged after this is sent again and alarms the control room."""
+    """An unacknowledged decision is sent again after this, and alarms the control room."""
     transport_deadline_s: float = 7200.0
     """A transport without news for this long alarms the control room."""
     arrived_close_s: float = 14400.0

@@ -1,4 +1,4 @@
-"""The record: every table as SQLAlchemy 2 mapped classes, with the checks the database itself makes.
+"""The record: every table as a SQLAlchemy 2 mapped class, with the checks that the database makes.
 
 No queries and no rules live here. Times are aware UTC (column names end in _at); units stand in
 names. There is no jobs table and no outbox: a Reading carries attempt and lease, and rows that are
@@ -237,9 +237,7 @@ class Case(Base):
 
     ambulance: Mapped[Ambulance] = relationship()
     patient: Mapped[Patient | None] = relationship()
-    images: Mapped[list[Image]] = relationship(
-        back_populates="case", order_by="Image.received_at"
-    )
+    images: Mapped[list[Image]] = relationship(back_populates="case", order_by="Image.received_at")
     offers: Mapped[list[Offer]] = relationship(
         back_populates="case", order_by="(Offer.round, Offer.rank)"
     )
@@ -312,9 +310,7 @@ class Image(Base):
     received_at: Mapped[datetime]
 
     case: Mapped[Case] = relationship(back_populates="images")
-    readings: Mapped[list[Reading]] = relationship(
-        back_populates="image", order_by="Reading.kind"
-    )
+    readings: Mapped[list[Reading]] = relationship(back_populates="image", order_by="Reading.kind")
 
     __table_args__ = (UniqueConstraint("case_id", "sha256"),)
 

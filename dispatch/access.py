@@ -124,7 +124,7 @@ def holding_emergency_room(session: Session, case_id: UUID) -> UUID | None:
     )
 
 
-def _one(session: Session, query: Select[tuple[T]], kind: str, id_: UUID) -> T:
+def _one(session: Session, query: Select[T], kind: str, id_: UUID) -> T:
     found = session.scalars(query).one_or_none()
     if found is None:
         raise NotFound(f"there is no {kind} {id_}, or you may not see it")

@@ -254,7 +254,10 @@ def _unplaced(session: Session, settings: Settings, case: Case, now: datetime) -
         tell=None,
         deadline_at=now + timedelta(seconds=steps.remind_s),
     )
-    asked = {o.emergency_room_id: o for o in session.scalars(select(Offer).where(Offer.case_id == case.id))}
+    asked = {
+        o.emergency_room_id: o
+        for o in session.scalars(select(Offer).where(Offer.case_id == case.id))
+    }
     rooms = session.scalars(
         select(EmergencyRoom).where(EmergencyRoom.active, EmergencyRoom.phone.is_not(None))
     ).all()
@@ -264,8 +267,7 @@ def _unplaced(session: Session, settings: Settings, case: Case, now: datetime) -
         case,
         "case.unplaced",
         phone_numbers=[
-            {"name": room.name, "name_ko": room.name_ko, "phone": room.phone}
-            for room in rooms[:6]
+            {"name": room.name, "name_ko": room.name_ko, "phone": room.phone} for room in rooms[:6]
         ],
     )
 

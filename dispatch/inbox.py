@@ -91,9 +91,7 @@ def delivered(session: Session, actor: Actor, message_ids: Sequence[UUID]) -> No
 def seen(session: Session, actor: Actor, message_id: UUID) -> Message:
     """Note that a person read a message; only its recipient can say so."""
     message = session.scalars(
-        select(Message).where(
-            Message.id == message_id, Message.recipient == (actor.audience or "")
-        )
+        select(Message).where(Message.id == message_id, Message.recipient == (actor.audience or ""))
     ).one_or_none()
     if message is None:
         raise NotFound(f"there is no message {message_id} to you")

@@ -171,7 +171,9 @@ def add_image(
     if any(image.sha256 == film.sha256 for image in case.images):
         return receipt(session, case)
     if case.status not in LIVE_CASES:
-        raise Conflict(f"the case is {case.status}; a film cannot be added", status=str(case.status))
+        raise Conflict(
+            f"the case is {case.status}; a film cannot be added", status=str(case.status)
+        )
     now = database.now(session)
     values: dict[str, Any] = {"image_unusable": None}
     if case.status is CaseStatus.RECEIVED and film.opened.verdict.usable:
@@ -199,9 +201,7 @@ def receipt(session: Session, case: Case) -> Receipt:
     )
 
 
-def _attach(
-    session: Session, settings: Settings, case: Case, film: Film, now: datetime
-) -> None:
+def _attach(session: Session, settings: Settings, case: Case, film: Film, now: datetime) -> None:
     opened = film.opened
     reason = None if opened.verdict.usable else str(opened.verdict.reason)
     image = Image(

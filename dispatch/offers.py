@@ -238,9 +238,7 @@ def pass_over(
         _search_again(session, settings, case, offer, actor, Ended.PASSED_BY_CREW, note)
     elif offer.status is OfferStatus.ACCEPTED_WITH_DELAY:
         move_case(session, case, case.status, actor, tell=None)
-        end_offers(
-            session, case, [offer], OfferStatus.WITHDRAWN, actor, Ended.PASSED_BY_CREW.value
-        )
+        end_offers(session, case, [offer], OfferStatus.WITHDRAWN, actor, Ended.PASSED_BY_CREW.value)
     elif offer.ended_reason != Ended.PASSED_BY_CREW:
         raise _closed(offer, case)
     return offer
@@ -321,9 +319,7 @@ def _assign(
     )
     move_offer(session, offer, OfferStatus.ACCEPTED, actor, **values)
     others = [o for o in open_offers(session, case.id) if o.id != offer.id]
-    end_offers(
-        session, case, others, OfferStatus.WITHDRAWN, actor, Ended.PLACED_ELSEWHERE.value
-    )
+    end_offers(session, case, others, OfferStatus.WITHDRAWN, actor, Ended.PLACED_ELSEWHERE.value)
     tell_crew(
         session,
         case,
@@ -408,4 +404,4 @@ def _times_asked(session: Session, case_id: UUID) -> dict[UUID, int]:
         .where(Offer.case_id == case_id)
         .group_by(Offer.emergency_room_id)
     )
-    return {er_id: count for er_id, count in rows}
+    return {row[0]: row[1] for row in rows}

@@ -251,9 +251,7 @@ def _note_dead(session: Session, reading_id: UUID, case_id: UUID, code: str) -> 
     )
 
 
-def _move_on(
-    session: Session, settings: Settings, case_id: UUID, *, review: bool = False
-) -> None:
+def _move_on(session: Session, settings: Settings, case_id: UUID, *, review: bool = False) -> None:
     """Change the case row in this unit, so that two readings that end together see each other."""
     case = session.get(Case, case_id, populate_existing=True)
     if case is None or case.deadline_at is None:
@@ -268,5 +266,3 @@ def _move_on(
 
 def _lease(settings: Settings) -> timedelta:
     return timedelta(seconds=settings.reading_lease_s)
-
-

@@ -35,9 +35,7 @@ def move_case(
     won = session.execute(
         update(Case)
         .where(Case.id == case.id, Case.status == before, Case.version == case.version)
-        .values(
-            status=to, version=Case.version + 1, updated_at=database.now(session), **values
-        )
+        .values(status=to, version=Case.version + 1, updated_at=database.now(session), **values)
         .execution_options(synchronize_session=False)
     ).rowcount  # type: ignore[attr-defined]  # CursorResult
     if won != 1:

@@ -139,6 +139,4 @@ def _move(session: Session, case: Case, to: CaseStatus, actor: Actor, **values: 
 
 
 def _news_by(session: Session, settings: Settings) -> Any:
-    return database.now(session) + timedelta(
-        seconds=settings.scaled(settings.transport_deadline_s)
-    )
+    return database.now(session) + timedelta(seconds=settings.scaled(settings.transport_deadline_s))

@@ -60,9 +60,7 @@ def work(kind: ReadingKind, read: Callable[[Process, Claim], Outcome]) -> None:
             code = error.code if isinstance(error, GoldentimeError) else "reading_failed"
             log.warning("a reading failed", action="reading.failed", code=code, exc_info=True)
             message = f"{type(error).__name__}: {error}"
-            mine.record.again(
-                lambda s: reading.failed(s, mine.settings, claim, code, message)
-            )
+            mine.record.again(lambda s: reading.failed(s, mine.settings, claim, code, message))
         else:
             mine.record.again(
                 lambda s: reading.done(s, mine.settings, claim, found, model, seconds)
@@ -77,7 +75,9 @@ def work(kind: ReadingKind, read: Callable[[Process, Claim], Outcome]) -> None:
 def classify_film(mine: Process, claim: Claim) -> Outcome:
     """Label scores of the claimed film, best first."""
     classifier = _classifier(claim.model_version, mine.settings.inference_threads)
-    result = classifier.read(xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels)
+    result = classifier.read(
+        xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels
+    )
     found = [
         Found(label, score, label in result.above_threshold)
         for label, score in sorted(result.scores.items(), key=lambda item: -item[1])
@@ -88,7 +88,9 @@ def classify_film(mine: Process, claim: Claim) -> Outcome:
 def detect_film(mine: Process, claim: Claim) -> Outcome:
     """Boxes of the claimed film, in pixels of the original."""
     detector = _detector(claim.model_version, mine.settings.inference_threads)
-    result = detector.read(xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels)
+    result = detector.read(
+        xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels
+    )
     found = [
         Found(
             box.label,

@@ -66,7 +66,9 @@ class Upkeep:
         with self.record.read() as session:
             due = session.scalars(
                 select(Case.id)
-                .where(Case.status.in_(LIVE_CASES), Case.deadline_at <= database.now(session) - GRACE)
+                .where(
+                    Case.status.in_(LIVE_CASES), Case.deadline_at <= database.now(session) - GRACE
+                )
                 .order_by(Case.deadline_at)
                 .limit(BATCH)
             ).all()
@@ -79,7 +81,9 @@ class Upkeep:
                 continue  # somebody else is on it
             except Exception:
                 # One broken case must not stop the others' deadlines.
-                self._log.exception("a case could not be moved", action="upkeep.error", case_id=str(case_id))
+                self._log.exception(
+                    "a case could not be moved", action="upkeep.error", case_id=str(case_id)
+                )
         return len(due) + len(rescued)
 
 

@@ -1,0 +1,110 @@
+"""Scores → calibrated scores and operating points, from held-out films only.
+
+score = sigmoid(logit / temperature + bias), per label. The result is calibrated to the prevalence
+of the films it was fitted on, which the card names; `shift_prior` moves it to another one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from models.card import Calibration, CalibrationMethod
+from models.training import metrics
+from models.training.records import LABELS
+
+Floats = NDArray[np.float64]
+#: How strongly a label's temperature is held to that of all labels: worth about this many films.
+HOLD = 4.0
+
+
+def sigmoid(values: Floats) -> Floats:
+    """Logits → scores in (0, 1)."""
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -60, 60))), dtype=np.float64)
+
+
+def _fit(logits: Floats, truth: Floats, anchor: float, hold: float) -> tuple[float, float]:
+    """(temperature, bias) of least log loss, the log temperature pulled towards `anchor`."""
+    known = ~np.isnan(truth)
+    logits, truth = logits[known], truth[known]
+    positives = truth.sum()
+    # Platt's smoothed targets (1999): a label with few positives gets no certainty
+    high = (positives + 1) / (positives + 2)
+    low = 1 / (truth.size - positives + 2)
+    target = np.where(truth > 0.5, high, low)
+
+    def loss(free: Floats) -> float:
+        moved = logits * math.exp(-free[0]) + free[1]
+        entropy = np.logaddexp(0.0, moved) - target * moved
+        return float(entropy.sum() + hold * (free[0] - anchor) ** 2)
+
+    best = minimize(loss, np.array([anchor, 0.0]), method="Nelder-Mead")
+    return float(np.exp(np.clip(best.x[0], -3, 3))), float(best.x[1])
+
+
+def fit(logits: Floats, truth: Floats) -> Calibration:
+    """Temperature and bias per label from held-out logits (N, 14) and labels (N, 14)."""
+    everything, _ = _fit(logits.ravel(), truth.ravel(), 0.0, 0.0)
+    pairs = [
+        _fit(logits[:, k], truth[:, k], math.log(everything), HOLD) for k in range(len(LABELS))
+    ]
+    return Calibration(
+        CalibrationMethod.PLATT,
+        {label: round(pair[0], 5) for label, pair in zip(LABELS, pairs, strict=True)},
+        {label: round(pair[1], 5) for label, pair in zip(LABELS, pairs, strict=True)},
+    )
+
+
+def apply(calibration: Calibration, logits: Floats) -> Floats:
+    """Calibrated scores (N, 14) of logits (N, 14), as serving computes them."""
+    temperature = np.array([calibration.temperature[label] for label in LABELS])
+    bias = np.array([calibration.bias[label] for label in LABELS])
+    return sigmoid(logits / temperature + bias)
+
+
+def cross_fitted(logits: Floats, truth: Floats, folds: list[NDArray[np.intp]]) -> Floats:
+    """Scores of every fold calibrated on the others: an honest basis for ECE on validation."""
+    scores = np.empty_like(logits)
+    everything = np.arange(len(logits))
+    for rows in folds:
+        others = np.setdiff1d(everything, rows)
+        scores[rows] = apply(fit(logits[others], truth[others]), logits[rows])
+    return scores
+
+
+def shift_prior(score: float, from_prevalence: float, to_prevalence: float) -> float:
+    """A calibrated score moved to another prevalence (Saerens et al. 2002); all in (0, 1)."""
+    for value in (score, from_prevalence, to_prevalence):
+        if not 0 < value < 1:
+            raise ValueError(f"{value} does not lie between 0 and 1")
+    odds = score / (1 - score)
+    odds *= to_prevalence / (1 - to_prevalence) * (1 - from_prevalence) / from_prevalence
+    return odds / (1 + odds)
+
+
+def operating_points(
+    scores: Floats, truth: Floats, specificity: float = 0.9, sensitivity: float = 0.9
+) -> dict[str, dict[str, float]]:
+    """Per label the threshold for a stated specificity and for a stated sensitivity, with both
+    rates at the first; a label without a positive or a negative is left out."""
+    points = {}
+    for number, label in enumerate(LABELS):
+        at_specificity = metrics.threshold_at_specificity(
+            truth[:, number], scores[:, number], specificity
+        )
+        at_sensitivity = metrics.threshold_at_sensitivity(
+            truth[:, number], scores[:, number], sensitivity
+        )
+        if math.isnan(at_specificity) or math.isnan(at_sensitivity):
+            continue
+        reached = metrics.rates(truth[:, number], scores[:, number], at_specificity)
+        points[label] = {
+            "threshold": round(at_specificity, 6),
+            "sensitivity": round(reached[0], 4),
+            "specificity": round(reached[1], 4),
+            f"threshold_at_sensitivity_{sensitivity}": round(at_sensitivity, 6),
+        }
+    return points

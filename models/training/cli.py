@@ -1,0 +1,195 @@
+"""`goldentime train ...`: every training command, also `python -m models.training.cli`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from models import card as cards
+from models.card import BadCard
+from models.network import NetworkFailure
+from models.training.records import TrainingError
+
+
+def _data(argument: str | None) -> Path:
+    """The data folder: the argument, else GOLDENTIME_CXR."""
+    text = argument or os.environ.get("GOLDENTIME_CXR", "")
+    if not text:
+        raise TrainingError("name the data folder with --data or in GOLDENTIME_CXR")
+    path = Path(text)
+    if not path.is_dir():
+        raise TrainingError(f"data folder {path} does not exist")
+    return path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="goldentime train", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, text: str, config: bool = False) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--data", help="folder with labels.csv and the films")
+        sub.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are written")
+        if config:
+            sub.add_argument("--config", type=Path, required=True, help="YAML of the run")
+            sub.add_argument("--fold", type=int, help="another fold than the YAML's")
+            sub.add_argument("--seed", type=int, help="another seed than the YAML's")
+            sub.add_argument("--epochs", type=int, help="another number of epochs")
+        return sub
+
+    split = command("split", "deal patients into a final test set and folds")
+    split.add_argument("--out", type=Path, required=True)
+    split.add_argument("--folds", type=int, default=5)
+    split.add_argument("--test-share", type=float, default=0.2)
+    split.add_argument("--seed", type=int, default=0)
+    command("classifier", "train a classifier on one fold", config=True)
+    command("detector", "train a detector on one fold", config=True)
+    ship = command("ship", "turn finished runs into a weight with its card")
+    ship.add_argument("kind", choices=("classifier", "detector"))
+    ship.add_argument("--run", required=True, help="name of the run under --runs")
+    ship.add_argument("--folds", type=_numbers, default=[0], help="such as 0,1,2,3,4")
+    ship.add_argument("--fold", type=int, default=0, help="detector: whose weight ships")
+    ship.add_argument("--name", required=True, help="folder under models/weights")
+    ship.add_argument("--version", required=True)
+    ship.add_argument("--weights", type=Path, help="another folder than models/weights")
+    ship.add_argument("--records", type=Path, help="where the runs' YAML and logs are kept")
+    return parser
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def train(argv: Sequence[str] | None = None) -> int:
+    """Run one training command; the exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        return _run(args)
+    except (TrainingError, BadCard) as error:
+        print(f"goldentime train: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(args: argparse.Namespace) -> int:
+    data = _data(args.data)
+    if args.command == "split":
+        from models.training.readers import read_plain
+        from models.training.splits import make_split, save_split
+
+        split = make_split(read_plain(data), args.folds, args.test_share, args.seed)
+        save_split(split, args.out)
+        sizes = ", ".join(str(len(fold)) for fold in split.folds)
+        print(f"{args.out}: test {len(split.test)} films, folds {sizes}")
+    elif args.command == "classifier":
+        from models.training.config import ClassifierConfig, read_config
+        from models.training.train_classifier import train as run
+
+        config = read_config(
+            args.config, ClassifierConfig, fold=args.fold, seed=args.seed, epochs=args.epochs
+        )
+        result = run(config, data, args.runs, args.config.parent)
+        print(
+            f"{config.name} fold {config.fold}: validation mean AUC {result.mean_auc:.4f} "
+            f"after {result.epochs} epochs, {result.seconds:.0f} s ({result.folder})"
+        )
+    elif args.command == "detector":
+        from models.training.config import DetectorConfig, read_config
+        from models.training.train_detector import train as run_detector
+
+        settings = read_config(
+            args.config, DetectorConfig, fold=args.fold, seed=args.seed, epochs=args.epochs
+        )
+        found = run_detector(settings, data, args.runs, args.config.parent)
+        recall = ", ".join(f"{value:.3f} at {rate}" for rate, value in found.froc.items())
+        print(
+            f"{settings.name} fold {settings.fold}: mAP50 {found.map50:.4f}, "
+            f"mAP50-95 {found.map50_95:.4f}, recall {recall} false positives per film, "
+            f"{found.boxes} boxes on {found.films} films, {found.seconds:.0f} s ({found.folder})"
+        )
+    elif args.command == "ship":
+        from models.training.ship import ship_classifier, ship_detector
+
+        run_folder = args.runs / args.run
+        places = {"weights": args.weights or cards.WEIGHTS, "records": args.records}
+        if args.kind == "classifier":
+            card = ship_classifier(
+                run_folder, args.folds, args.name, args.version, data, args.runs, **places
+            )
+        else:
+            card = ship_detector(
+                run_folder, args.folds, args.fold, args.name, args.version, **places
+            )
+        print(f"{card.directory}: {json.dumps(card.figures['validation'])}")
+    return 0
+
+
+def evaluate(argv: Sequence[str] | None = None) -> int:
+    """`goldentime evaluate`: figures of a weight on any films with labels; the exit status."""
+    parser = argparse.ArgumentParser(prog="goldentime evaluate", description=evaluate.__doc__)
+    parser.add_argument("--images", type=Path, help="folder of the films")
+    parser.add_argument("--labels", type=Path, required=True, help="CSV: image and label columns")
+    parser.add_argument("--boxes", default="", help="CSV of boxes, beside the labels")
+    parser.add_argument("--weight", required=True, help="a classifier's name or folder")
+    parser.add_argument("--detector", help="a detector's name or folder, judged on --boxes")
+    parser.add_argument("--split", type=Path, help="split file: judge one part of it only")
+    parser.add_argument("--part", default="test", help="test, or the number of a fold")
+    parser.add_argument("--out", type=Path, default=Path("runs/evaluation"))
+    parser.add_argument("--write-card", metavar="KEY", help="keep the figures in the card as KEY")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args(argv)
+    try:
+        return _evaluate(args)
+    except (TrainingError, BadCard, NetworkFailure) as error:
+        print(f"goldentime evaluate: {error}", file=sys.stderr)
+        return 2
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from models.training import evaluate as evaluation, report
+    from models.training.readers import read_plain
+    from models.training.splits import load_split
+
+    classifier_card = cards.load(args.weight)
+    detector_card = cards.load(args.detector) if args.detector else None
+    films = read_plain(
+        args.labels.parent,
+        labels=args.labels.name,
+        images=str(args.images.resolve()) if args.images else "",
+        boxes_file=args.boxes,
+        sparse=True,
+    )
+    if args.split:
+        split = load_split(args.split)
+        if args.part == "test":
+            wanted = split.test
+        elif args.part.isdigit() and int(args.part) < len(split.folds):
+            wanted = split.folds[int(args.part)]
+        else:
+            raise TrainingError(f"--part {args.part} is neither 'test' nor a fold of {args.split}")
+        films = [film for film in films if film.name in wanted]
+        if not films:
+            raise TrainingError(f"no film of {args.labels} is in part {args.part}")
+    figures, scores = evaluation.evaluate(films, classifier_card, detector_card, args.threads)
+    print(evaluation.table(figures))
+    sources = evaluation.by_source(scores, films)
+    for source, (count, area) in sources.items():
+        print(f"source {source}: {count} films, mean AUC {area:.4f}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    evaluation.write_json(figures, args.out / "figures.json")
+    pictures = report.plots(scores, films, figures, args.out)
+    report.page(classifier_card, figures, sources, pictures, args.out / "report.html")
+    print(f"plots and report: {args.out / 'report.html'}")
+    if args.write_card:
+        from models.training.ship import keep_evaluation
+
+        part = f"part {args.part} of the split" if args.split else args.labels.name
+        keep_evaluation(classifier_card, detector_card, figures, args.write_card, part)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(train())

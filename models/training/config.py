@@ -1,0 +1,96 @@
+"""One YAML per run: every field of a classifier or detector run, with its default and meaning."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from models.training.records import TrainingError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """A classifier run. Paths inside are relative to the data folder."""
+
+    name: str = "classifier"
+    backbone: str = "efficientnet_b0"
+    size_px: int = 224
+    init: str = ""  # weights to start from, by tensor name and shape
+    split: str = ""  # split file, relative to the YAML; empty: dealt from the seed
+    folds: int = 5
+    fold: int = 0  # which fold validates
+    seed: int = 0
+    epochs: int = 30
+    batch: int = 32
+    rate: float = 1e-3
+    trunk_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_epochs: float = 1.0
+    ema_decay: float = 0.99
+    dropout: float = 0.2
+    mix_alpha: float = 0.4
+    augment: float = 1.0
+    teacher: str = ""  # CSV of a teacher's scores
+    teacher_share: float = 0.6  # of the target, where a teacher's score exists
+    side_weight: float = 0.0  # loss weight of view, sex and age, learnt beside the findings
+    balance: float = 0.0  # exponent of (negatives / positives) as positive weight
+    patience: int = 0  # epochs without a better validation loss before stopping; 0: never
+    mixed_precision: bool = True
+    low_resolution: str = ""  # CSV of more films (folder beside it), e.g. 64 px ones
+    low_resolution_share: float = 1.0  # of them per epoch
+    pretrain_epochs: int = 0  # epochs on low_resolution films alone before the run
+    wall_clock_s: float = 0.0  # stop after that long; 0: epochs rule
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """A detector run. Paths inside are relative to the data folder."""
+
+    name: str = "detector"
+    backbone: str = "yolov5n"
+    size_px: int = 416
+    init: str = ""
+    split: str = ""
+    folds: int = 5
+    fold: int = 0
+    seed: int = 0
+    epochs: int = 30
+    batch: int = 16
+    rate: float = 0.002
+    trunk_run: str = ""  # a classifier run whose trunk of the same fold starts this one
+    mosaic: float = 0.3
+    mixup: float = 0.0
+    scale: float = 0.2
+    negatives: float = 1.0  # films without a box per film with one
+    labels: str = "lung_opacity"  # 'lung_opacity' merges Pneumonia, or a comma list
+    threads: int = 2
+
+
+def read_config(path: Path, kind: type[T], **changes: Any) -> T:
+    """Read a YAML into `kind`; unknown fields and wrong types are a TrainingError."""
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        raise TrainingError(f"no configuration {path}") from None
+    except yaml.YAMLError as error:
+        raise TrainingError(f"{path} is not YAML: {error}") from None
+    content.update({key: value for key, value in changes.items() if value is not None})
+    known = {item.name: item.type for item in fields(kind)}  # type: ignore[arg-type]
+    for key, value in content.items():
+        if key not in known:
+            raise TrainingError(f"{path}: unknown field {key!r} (known: {', '.join(known)})")
+        wanted = {"int": int, "float": (int, float), "str": str, "bool": bool}[str(known[key])]
+        if not isinstance(value, wanted):
+            raise TrainingError(f"{path}: {key} is {value!r}, expected {known[key]}")
+    return kind(**content)
+
+
+def write_config(config: Any, path: Path) -> None:
+    """Write what was run, so that anyone can repeat it."""
+    path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))

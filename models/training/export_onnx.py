@@ -1,0 +1,89 @@
+"""Trained weights → one ONNX file that answers like the torch network, checked on real films."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from models.training.backbones import FilmReader
+from models.training.pixels import Gray
+from models.training.records import TrainingError
+
+OPSET = 17
+#: Largest difference in logits between torch and onnxruntime that is let through.
+MAX_DIFFERENCE = 2e-3
+
+
+class Ensemble(nn.Module):
+    """Mean of the logits and of the maps of networks of one size."""
+
+    def __init__(self, members: Sequence[FilmReader]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, films: Tensor) -> tuple[Tensor, Tensor]:
+        answers = [member(films) for member in self.members]
+        logits = torch.stack([answer[0] for answer in answers]).mean(dim=0)
+        cam = torch.stack([answer[1] for answer in answers]).mean(dim=0)
+        return logits, cam
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How well the exported file answers like the network it came from."""
+
+    films: int
+    max_difference: float
+    rank_agreement: float
+
+
+def export(members: Sequence[FilmReader], size_px: int, path: Path) -> None:
+    """Write the mean of `members` as ONNX: input (1, 1, S, S), outputs logits and cam."""
+    network = Ensemble(members).eval().to(memory_format=torch.contiguous_format)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        # the exporter warns of its own deprecations, not of the network
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 1, size_px, size_px),),
+            stream,
+            input_names=["film"],
+            output_names=["logits", "cam"],
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    path.write_bytes(stream.getvalue())
+
+
+def check(members: Sequence[FilmReader], path: Path, films: Gray) -> Parity:
+    """Compare torch and onnxruntime on real films (N, S, S); TrainingError if they disagree."""
+    network = Ensemble(members).eval()
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    wanted, got = [], []
+    for film in films:
+        given = (film.astype(np.float32) / 255.0)[None, None]
+        with torch.no_grad():
+            wanted.append(network(torch.from_numpy(given))[0].numpy()[0])
+        got.append(session.run(["logits"], {"film": given})[0][0])
+    left, right = np.asarray(wanted), np.asarray(got)
+    parity = Parity(
+        len(films),
+        float(np.abs(left - right).max()),
+        float(np.min([spearmanr(left[:, k], right[:, k])[0] for k in range(left.shape[1])])),
+    )
+    if parity.max_difference > MAX_DIFFERENCE:
+        raise TrainingError(
+            f"{path} differs from the trained network by {parity.max_difference:.2g} in logits"
+        )
+    return parity

@@ -1,0 +1,66 @@
+"""Films → one uint8 array per size, decoded once and kept in a cache folder.
+
+The decoder is the one that serving uses, so that a network sees the same pixels in both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from models import xray
+from models.training.records import Film, TrainingError
+
+Gray = NDArray[np.uint8]
+
+
+def decode(path: Path, size: int) -> Gray:
+    """One film as (size, size) gray; TrainingError names a file that cannot be opened."""
+    try:
+        return xray.stretch(xray.decode(path.read_bytes()).pixels, size)
+    except xray.UnreadableFilm as error:
+        raise TrainingError(
+            f"{path} cannot be opened as a film ({error.code}): {error}; restore it or drop its row"
+        ) from None
+    except OSError as error:
+        raise TrainingError(f"{path}: {error.strerror}; restore it or drop its row") from None
+
+
+def load(films: Sequence[Film], size: int, cache: Path) -> Gray:
+    """All films as (N, size, size) uint8, from the cache folder when they did not change."""
+    digest = hashlib.sha256(f"{size}".encode())
+    for film in films:
+        try:
+            facts = film.path.stat()
+        except FileNotFoundError:
+            raise TrainingError(f"{film.path} is missing: restore it or drop its row") from None
+        digest.update(f"{film.path}|{facts.st_size}|{facts.st_mtime_ns}\n".encode())
+    target = cache / f"films-{size}-{digest.hexdigest()[:16]}.npy"
+    if target.exists():
+        return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
+    cache.mkdir(parents=True, exist_ok=True)
+    pixels = np.empty((len(films), size, size), dtype=np.uint8)
+    for number, film in enumerate(tqdm(films, desc=f"decoding at {size} px", unit="film")):
+        pixels[number] = decode(film.path, size)
+    partial = target.with_suffix(".partial")
+    try:
+        with partial.open("wb") as stream:
+            np.save(stream, pixels)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise TrainingError(f"cannot write {target} ({error.strerror}): free some space") from None
+    return pixels
+
+
+def hashes(films: Sequence[Film], pixels: Gray) -> dict[str, str]:
+    """A hash of each film's pixels, for the leakage guard."""
+    return {
+        film.name: hashlib.sha256(np.ascontiguousarray(pixels[number])).hexdigest()
+        for number, film in enumerate(films)
+    }

@@ -1,0 +1,326 @@
+"""Runs → a weight that serves: ensemble, calibration, thresholds, ONNX, parity, card, and the
+run's YAML, log and result beside them. Looks at validation films only."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import card as cards
+from models.training import calibrate, checkpoint, export_onnx, metrics, pixels
+from models.training.backbones import FilmReader, build
+from models.training.config import ClassifierConfig, DetectorConfig, read_config
+from models.training.detection_metrics import (
+    FilmBoxes,
+    average_precision,
+    froc,
+    mean_average_precision,
+    threshold_at_false_positives,
+)
+from models.training.evaluate import Figures
+from models.training.readers import read_plain
+from models.training.records import LABELS, Film, TrainingError
+
+LICENCE = (
+    "Non-commercial research only, because the terms of the training data (NIH ChestX-ray14, "
+    "RSNA 2018 annotations) allow no more. {extra}The code around them is AGPL-3.0-or-later."
+)
+ATTRIBUTION = (
+    "Films: NIH Clinical Center, ChestX-ray14 (Wang et al., CVPR 2017). Lung-opacity boxes: "
+    "RSNA Pneumonia Detection Challenge 2018 (Shih et al., Radiology: AI 2019)."
+)
+NOT_FOR = "Research software, not a medical device: not for diagnosis."
+#: False positives per film that a served box threshold allows, on validation films.
+BOX_FALSE_POSITIVES = 0.2
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Validation answers of the folds of one run, put together."""
+
+    names: list[str]
+    logits: NDArray[np.float64]
+    truth: NDArray[np.float64]
+    folds: list[NDArray[np.intp]]
+
+
+def out_of_fold(run: Path, folds: list[int]) -> OutOfFold:
+    """Every film's logits from the network that never saw it."""
+    names, logits, truth, rows, start = [], [], [], [], 0
+    for fold in folds:
+        path = run / f"fold{fold}" / "validation.npz"
+        if not path.exists():
+            raise TrainingError(f"{path} is missing: finish fold {fold} of this run first")
+        with np.load(path) as saved:
+            names += [str(name) for name in saved["names"]]
+            logits.append(saved["logits"])
+            truth.append(saved["truth"])
+        rows.append(np.arange(start, start + len(logits[-1])))
+        start += len(logits[-1])
+    return OutOfFold(names, np.concatenate(logits), np.concatenate(truth), rows)
+
+
+def members(run: Path, folds: list[int], config: ClassifierConfig) -> list[FilmReader]:
+    """The averaged weights of each fold's network."""
+    out = []
+    for fold in folds:
+        saved = checkpoint.load(run / f"fold{fold}" / "last.pt")
+        if saved is None:
+            raise TrainingError(f"fold {fold} of {run} has no checkpoint")
+        model = build(config.backbone, None, config.dropout)
+        model.load_state_dict(saved["ema"])
+        out.append(model.eval())
+    return out
+
+
+def _interval(value: float, interval: tuple[float, float], digits: int = 4) -> dict[str, Any]:
+    return {"value": round(value, digits), "interval_95": [round(v, digits) for v in interval]}
+
+
+def _keep_run(run: Path, folds: list[int], record: Path) -> None:
+    """Copy what repeats and documents the run: YAML, log and result of each fold."""
+    for fold in folds:
+        target = record / f"fold{fold}"
+        target.mkdir(parents=True, exist_ok=True)
+        for name in ("config.yaml", "log.jsonl", "result.json"):
+            if (run / f"fold{fold}" / name).exists():
+                shutil.copyfile(run / f"fold{fold}" / name, target / name)
+
+
+def ship_classifier(
+    run: Path,
+    folds: list[int],
+    name: str,
+    version: str,
+    data: Path,
+    runs: Path,
+    weights: Path = cards.WEIGHTS,
+    records: Path | None = None,
+) -> cards.ModelCard:
+    """Write weights/<name>/{model.onnx,card.json} from the named folds of a run."""
+    config = read_config(run / f"fold{folds[0]}" / "config.yaml", ClassifierConfig)
+    held = out_of_fold(run, folds)
+    films = {film.name: film for film in read_plain(data)}
+    chosen = [films[film] for film in held.names]
+    patients = [film.patient_id for film in chosen]
+    calibration = calibrate.fit(held.logits, held.truth)
+    parts = held.folds if len(folds) > 1 else _halves(chosen)
+    honest = calibrate.cross_fitted(held.logits, held.truth, parts)
+    scores = calibrate.apply(calibration, held.logits)
+    points = calibrate.operating_points(scores, held.truth)
+    networks = members(run, folds, config)
+    folder = weights / name
+    export_onnx.export(networks, config.size_px, folder / "model.onnx")
+    sample = pixels.load(chosen[:: max(1, len(chosen) // 48)][:48], config.size_px, runs / "cache")
+    parity = export_onnx.check(networks, folder / "model.onnx", sample)
+    area = metrics.mean_auc(held.truth, held.logits)
+    measured_on = (
+        f"{len(chosen)} validation films of {len(set(patients))} patients, each scored by a "
+        f"network that saw neither film nor patient ({len(folds)} fold(s)), positives enriched"
+    )
+    prevalence = {
+        label: round(float(np.nanmean(held.truth[:, k])), 4) for k, label in enumerate(LABELS)
+    }
+    per_label = {}
+    for k, label in enumerate(LABELS):
+        value = metrics.auc(held.truth[:, k], held.logits[:, k])
+        if math.isnan(value):
+            continue
+        interval = metrics.bootstrap(
+            metrics.auc, held.truth[:, k], held.logits[:, k], patients, rounds=500
+        )
+        per_label[label] = {"auc": round(value, 4), "auc_95": [round(v, 4) for v in interval]}
+    thresholds = {label: points[label]["threshold"] if label in points else 1.0 for label in LABELS}
+    card = cards.ModelCard(
+        name=name,
+        kind=cards.ModelKind.CLASSIFY,
+        architecture=(
+            f"{config.backbone}, mean and max pooling"
+            + (f", mean of {len(folds)} networks" if len(folds) > 1 else "")
+        ),
+        version=version,
+        labels=LABELS,
+        input=cards.InputSpec(config.size_px, 1, (0.0,), (1.0,), cards.Fit.STRETCH),
+        thresholds=thresholds,
+        calibration=calibration,
+        score_kind=cards.ScoreKind.SCORE,
+        data=(
+            "1,289 frontal films of NIH ChestX-ray14 with text-mined labels, enriched with "
+            "positives; patient-wise stratified split, a fifth of the patients kept out for the "
+            "final test"
+            + (
+                "; soft targets from a public DenseNet-121 (jrzech/reproduce-chexnet) on films it "
+                "was not trained on"
+                if config.teacher and config.teacher_share > 0
+                else ""
+            )
+            + (
+                "; started from YOLOv5n's COCO weights (ultralytics, AGPL-3.0)"
+                if config.init
+                else "; started from random weights"
+            )
+            + ". Scores are calibrated to the prevalence in figures.prevalence, not to a site's."
+        ),
+        licence=LICENCE.format(
+            extra="Started from ultralytics' AGPL-3.0 weights. " if config.init else ""
+        ),
+        attribution=ATTRIBUTION,
+        figures={
+            "validation": {
+                "mean_auc": _interval(
+                    area, metrics.bootstrap(metrics.mean_auc, held.truth, held.logits, patients)
+                ),
+                "mean_ece": _interval(
+                    metrics.mean_ece(held.truth, honest),
+                    metrics.spread_interval(metrics.mean_ece, held.truth, honest, patients),
+                ),
+                "labels": per_label,
+                "measured_on": measured_on,
+                "ece_note": "calibrated on the other folds than the one measured",
+            },
+            "operating_points": {
+                "specificity": 0.9,
+                "labels": points,
+                "measured_on": "the same validation films that set the thresholds",
+            },
+            "prevalence": prevalence,
+            "onnx_parity": asdict(parity) | {"measured_on": "validation films"},
+            "run": {"seed": config.seed, "folds": folds, "size_px": config.size_px},
+        },
+        intended_use="Research and demonstration of routing on chest X-ray findings.",
+        not_for=NOT_FOR,
+    )
+    finished = cards.write(card, folder)
+    _keep_run(run, folds, (records or Path(__file__).parent / "shipped") / name)
+    return finished
+
+
+def _halves(films: list[Film]) -> list[NDArray[np.intp]]:
+    """Two patient-wise halves of one fold's films, for an honest calibration figure."""
+    patients = sorted({film.patient_id for film in films})
+    side = {patient: number % 2 for number, patient in enumerate(patients)}
+    marks = np.array([side[film.patient_id] for film in films])
+    return [np.nonzero(marks == 0)[0], np.nonzero(marks == 1)[0]]
+
+
+def held_boxes(run: Path, fold: int) -> list[FilmBoxes]:
+    """True and found boxes of a detector fold's validation films, as its run stored them."""
+    path = run / f"fold{fold}" / "validation.npz"
+    if not path.exists():
+        raise TrainingError(f"{path} is missing: finish fold {fold} of this run first")
+
+    def array(text: str, width: int | None) -> NDArray[np.float64]:
+        values = np.asarray(json.loads(text), dtype=np.float64)
+        return values.reshape(-1, width) if width else values.reshape(-1)
+
+    with np.load(path) as saved:
+        return [
+            FilmBoxes(array(str(t), 4), array(str(f), 4), array(str(s), None))
+            for t, f, s in zip(saved["true"], saved["found"], saved["scores"], strict=True)
+        ]
+
+
+def ship_detector(
+    run: Path,
+    folds: list[int],
+    fold: int,
+    name: str,
+    version: str,
+    weights: Path = cards.WEIGHTS,
+    records: Path | None = None,
+) -> cards.ModelCard:
+    """Write weights/<name>/ from one fold's detector; figures and threshold from all `folds`."""
+    config = read_config(run / f"fold{fold}" / "config.yaml", DetectorConfig)
+    source = cards.load(run / f"fold{fold}")
+    per_fold = {number: held_boxes(run, number) for number in folds}
+    everything = [film for films in per_fold.values() for film in films]
+    threshold = threshold_at_false_positives(everything, BOX_FALSE_POSITIVES)
+    values = {number: average_precision(films) for number, films in per_fold.items()}
+    strict = [mean_average_precision(films) for films in per_fold.values()]
+    recalls = [froc(films) for films in per_fold.values()]
+    folder = weights / name
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source.directory / source.file, folder / "model.onnx")
+    count = len(everything)
+    without = sum(1 for film in everything if not len(film.true))
+    card = cards.ModelCard(
+        **{
+            **source.__dict__,
+            "name": name,
+            "version": version,
+            "file": "model.onnx",
+            "directory": folder,
+            "thresholds": {label: round(threshold, 6) for label in source.labels},
+            "data": (
+                "442 films of NIH ChestX-ray14 that radiologists read for the RSNA 2018 challenge "
+                "or NIH boxed; Lung_Opacity and Pneumonia boxes are one class, films read as free "
+                "of opacity are negatives; patient-wise split, a fifth of the patients kept out "
+                "for the final test; started from YOLOv5n's COCO weights (ultralytics)"
+            ),
+            "licence": LICENCE.format(extra="Trained with and from ultralytics (AGPL-3.0). "),
+            "attribution": ATTRIBUTION,
+            "figures": {
+                "validation": {
+                    "map50": round(float(np.mean(list(values.values()))), 4),
+                    "map50_by_fold": {str(k): round(v, 4) for k, v in values.items()},
+                    "map50_95": round(float(np.mean(strict)), 4),
+                    "recall_at_false_positives_per_film": {
+                        str(rate): round(float(np.mean([r[rate] for r in recalls])), 4)
+                        for rate in recalls[0]
+                    },
+                    "measured_on": (
+                        f"mean over {len(folds)} patient-wise validation fold(s), {count} films, "
+                        f"{without} of them without a box; the weight is that of fold {fold}"
+                    ),
+                },
+                "threshold_rule": (
+                    f"{BOX_FALSE_POSITIVES} false positives per film on those validation films"
+                ),
+                "run": {"seed": config.seed, "fold": fold, "size_px": config.size_px},
+            },
+            "intended_use": "Research and demonstration: where to look on a chest X-ray.",
+            "not_for": NOT_FOR,
+        }
+    )
+    finished = cards.write(card, folder)
+    _keep_run(run, folds, (records or Path(__file__).parent / "shipped") / name)
+    return finished
+
+
+def keep_evaluation(
+    classifier: cards.ModelCard,
+    detector: cards.ModelCard | None,
+    figures: Figures,
+    key: str,
+    part: str,
+) -> None:
+    """Write the figures of an evaluation into the cards of the weights it judged."""
+    measured_on = f"{figures.films} films of {figures.patients} patients ({part})"
+    content = {
+        "mean_auc": _interval(figures.mean_auc, (figures.mean_auc_low, figures.mean_auc_high)),
+        "mean_ece": _interval(figures.mean_ece, (figures.mean_ece_low, figures.mean_ece_high)),
+        "labels": {
+            row.label: {
+                "auc": round(row.auc, 4),
+                "auc_95": [round(row.auc_low, 4), round(row.auc_high, 4)],
+                "positives": row.positives,
+            }
+            for row in figures.labels
+            if not math.isnan(row.auc)
+        },
+        "measured_on": measured_on,
+    }
+    _add(classifier, key, content)
+    if detector is not None and figures.boxes:
+        _add(detector, key, {**figures.boxes, "measured_on": part})
+
+
+def _add(card: cards.ModelCard, key: str, content: dict[str, Any]) -> None:
+    cards.write(replace(card, figures={**card.figures, key: content}), card.directory)

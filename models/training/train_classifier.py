@@ -1,0 +1,288 @@
+"""One classifier run: patient-wise fold, augmentation, mix-up, teacher, EMA, checkpoints.
+
+Writes config.yaml, log.jsonl, last.pt and validation.npz into the run folder. Resumes from
+last.pt. Nothing here looks at the final test set.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from models.training import augment, checkpoint, metrics, pixels
+from models.training.backbones import FilmReader, build
+from models.training.config import ClassifierConfig, write_config
+from models.training.readers import read_plain
+from models.training.records import LABELS, UNKNOWN, Film, TrainingError
+from models.training.splits import Split, fingerprint, guard, load_split, make_split
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gives back: weights of the moving average, and its validation scores."""
+
+    folder: Path
+    mean_auc: float
+    seconds: float
+    epochs: int
+
+
+def targets(films: list[Film], teacher_share: float) -> NDArray[np.float32]:
+    """(N, 14 + 3): labels, blended with a teacher's scores where there are any, then side facts."""
+    rows = []
+    for film in films:
+        labels = np.asarray(film.labels, dtype=np.float64)
+        if film.teacher is not None and teacher_share > 0:
+            labels = (1 - teacher_share) * labels + teacher_share * np.asarray(film.teacher)
+        view = {"AP": 1.0, "PA": 0.0}.get(film.view, UNKNOWN)
+        sex = {"M": 1.0, "F": 0.0}.get(film.sex, UNKNOWN)
+        rows.append(np.r_[labels, view, sex, min(film.age, 100.0) / 100.0])
+    return np.asarray(rows, dtype=np.float32)
+
+
+def masked_loss(logits: Tensor, wanted: Tensor, positive_weight: Tensor | None) -> Tensor:
+    """Binary cross-entropy over the known targets."""
+    known = ~torch.isnan(wanted)
+    loss = functional.binary_cross_entropy_with_logits(
+        logits, torch.nan_to_num(wanted), reduction="none", pos_weight=positive_weight
+    )
+    return (loss * known).sum() / known.sum().clamp(min=1)
+
+
+def find_split(config: ClassifierConfig, films: list[Film], base: Path) -> Split:
+    """The committed split file of the run, or one dealt from its seed."""
+    if config.split:
+        return load_split(base / config.split)
+    return make_split(films, config.folds, 0.2, config.seed)
+
+
+def _low_resolution(config: ClassifierConfig, data: Path, held: set[str]) -> list[Film]:
+    """More films from a second table, without the patients that are held back."""
+    if not config.low_resolution:
+        return []
+    table = data / config.low_resolution
+    films = read_plain(
+        table.parent,
+        labels=table.name,
+        images=table.stem.replace("labels", "nih"),
+        boxes_file="",
+    )
+    return [film for film in films if film.patient_id not in held]
+
+
+def score(model: FilmReader, images: pixels.Gray, batch: int = 32) -> NDArray[np.float64]:
+    """Logits (N, 14) of the films."""
+    model.eval()
+    out = []
+    with torch.no_grad():
+        for start in range(0, len(images), batch):
+            films = torch.from_numpy(np.array(images[start : start + batch]))
+            out.append(model(films[:, None].float() / 255.0)[0].float().numpy())
+    return np.concatenate(out).astype(np.float64)
+
+
+def _check_classes(films: list[Film]) -> None:
+    table = np.asarray([film.labels for film in films])
+    for number, label in enumerate(LABELS):
+        known = table[~np.isnan(table[:, number]), number]
+        if known.size == 0 or known.max() < 0.5:
+            raise (
+                TrainingError(
+                    f"no film with {label} is in the training folds: add some, or leave its column "
+                    "blank in every row"
+                )
+                if known.size
+                else TrainingError(f"no film says anything about {label}")
+            )
+
+
+class _Average:
+    """Exponential moving average of weights and statistics."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.steps = 0
+        self.state = {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+    def update(self, model: nn.Module) -> None:
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for key, value in model.state_dict().items():
+            mine = self.state[key]
+            if mine.dtype.is_floating_point:
+                mine.mul_(decay).add_(value.detach(), alpha=1 - decay)
+            else:
+                mine.copy_(value)
+
+
+def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path()) -> Result:
+    """Run one configuration on one fold; TrainingError says what is wrong with the input."""
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    folder = runs / config.name / f"fold{config.fold}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(config, folder / "config.yaml")
+
+    films = read_plain(data, teacher=config.teacher)
+    split = find_split(config, films, base)
+    fit, held, test = split.parts(films, config.fold)
+    _check_classes(fit)
+    cache = runs / "cache"
+    images = pixels.load(films, config.size_px, cache)
+    row = {film.name: number for number, film in enumerate(films)}
+    guard(fit, held, test, hashes=pixels.hashes(films, images))
+    more = _low_resolution(config, data, {film.patient_id for film in held + test})
+    blurred = pixels.load(more, config.size_px, cache) if more else None
+
+    fit_images = images[[row[film.name] for film in fit]]
+    held_images = images[[row[film.name] for film in held]]
+    wanted = torch.from_numpy(targets(fit, config.teacher_share))
+    truth = np.asarray([film.labels for film in held], dtype=np.float64)
+    more_wanted = torch.from_numpy(targets(more, 0.0)) if more else None
+    positive_weight = None
+    if config.balance > 0:
+        hard = wanted[:, : len(LABELS)]
+        positive = torch.nansum(hard, dim=0).clamp(min=1.0)
+        negative = torch.nansum(1 - hard, dim=0)
+        positive_weight = (negative / positive) ** config.balance
+
+    model = build(config.backbone, data / config.init if config.init else None, config.dropout)
+    model.to(memory_format=torch.channels_last)
+    heads = [p for n, p in model.named_parameters() if not n.startswith("trunk.")]
+    trunk = [p for n, p in model.named_parameters() if n.startswith("trunk.")]
+    optimiser = torch.optim.AdamW(
+        [{"params": heads, "lr": config.rate}, {"params": trunk, "lr": config.trunk_rate}],
+        weight_decay=config.weight_decay,
+    )
+    peaks = [group["lr"] for group in optimiser.param_groups]
+    average = _Average(model, config.ema_decay)
+    total_epochs = config.pretrain_epochs + config.epochs
+    first, spent, best, stale = 0, 0.0, math.inf, 0
+    saved = checkpoint.load(folder / "last.pt")
+    if saved:
+        model.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        average.state, average.steps = saved["ema"], saved["steps"]
+        generator.set_state(saved["generator"])
+        first, spent, best, stale = saved["epoch"], saved["spent"], saved["best"], saved["stale"]
+    judge = build(config.backbone, None, config.dropout)
+    log = (folder / "log.jsonl").open("a")
+    progress = tqdm(total=total_epochs, initial=first, desc=folder.parent.name, unit="epoch")
+    area = float("nan")
+    epoch = first
+    for epoch in range(first, total_epochs):
+        started = time.monotonic()
+        model.train()
+        pool_images, pool_wanted = [fit_images], [wanted]
+        if epoch < config.pretrain_epochs:
+            if blurred is None or more_wanted is None:
+                raise TrainingError("pretrain_epochs needs low_resolution, a table of films")
+            pool_images, pool_wanted = [blurred], [more_wanted]
+        elif blurred is not None and more_wanted is not None and config.low_resolution_share > 0:
+            drawn = torch.randperm(len(blurred), generator=generator)
+            drawn = drawn[: int(config.low_resolution_share * len(blurred))].sort().values
+            pool_images.append(blurred[drawn.numpy()])
+            pool_wanted.append(more_wanted[drawn])
+        epoch_images = np.concatenate(pool_images) if len(pool_images) > 1 else pool_images[0]
+        epoch_wanted = torch.cat(pool_wanted)
+        order = torch.randperm(len(epoch_images), generator=generator)
+        steps = len(order) // config.batch or 1
+        losses = []
+        for step in range(steps):
+            done = epoch + step / steps
+            warm = min(1.0, (done + 1.0 / steps) / max(config.warmup_epochs, 1e-9))
+            rate = warm * 0.5 * (1 + math.cos(math.pi * done / total_epochs))
+            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                group["lr"] = peak * rate
+            chosen = order[step * config.batch : (step + 1) * config.batch]
+            batch = torch.from_numpy(epoch_images[chosen.numpy()])[:, None].float() / 255.0
+            batch = augment.vary(batch, config.augment, generator)
+            if blurred is not None:
+                batch = augment.blur_some(batch, 0.3, generator)
+            batch, aim = augment.mix(batch, epoch_wanted[chosen], config.mix_alpha, generator)
+            batch = batch.contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.mixed_precision):
+                logits, _, side = model(batch)
+            loss = masked_loss(logits.float(), aim[:, : len(LABELS)], positive_weight)
+            if config.side_weight > 0:
+                loss = loss + config.side_weight * masked_loss(
+                    side.float(), aim[:, len(LABELS) :], None
+                )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+            optimiser.step()
+            average.update(model)
+            losses.append(float(loss.detach()))
+        if not all(math.isfinite(value) for value in losses):
+            raise TrainingError(
+                f"the loss is not a number in epoch {epoch + 1}: lower rate, or set "
+                "mixed_precision: false; the last checkpoint is intact"
+            )
+        judge.load_state_dict(average.state)
+        logits_held = score(judge, held_images)
+        area = metrics.mean_auc(truth, logits_held)
+        held_loss = float(masked_loss(torch.from_numpy(logits_held), torch.from_numpy(truth), None))
+        spent += time.monotonic() - started
+        stale = 0 if held_loss < best else stale + 1
+        best = min(best, held_loss)
+        line = {
+            "epoch": epoch + 1,
+            "loss": round(float(np.mean(losses)), 5),
+            "validation_loss": round(held_loss, 5),
+            "validation_mean_auc": round(area, 4),
+            "seconds": round(spent, 1),
+        }
+        log.write(json.dumps(line) + "\n")
+        log.flush()
+        progress.set_postfix(auc=f"{area:.3f}", loss=f"{line['loss']:.3f}")
+        progress.update()
+        checkpoint.save(
+            {
+                "model": model.state_dict(),
+                "ema": average.state,
+                "optimiser": optimiser.state_dict(),
+                "generator": generator.get_state(),
+                "epoch": epoch + 1,
+                "steps": average.steps,
+                "spent": spent,
+                "best": best,
+                "stale": stale,
+            },
+            folder / "last.pt",
+        )
+        if config.patience and stale >= config.patience:
+            break
+        if config.wall_clock_s and spent >= config.wall_clock_s:
+            break
+    progress.close()
+    log.close()
+    judge.load_state_dict(average.state)
+    logits_held = score(judge, held_images)
+    np.savez(
+        folder / "validation.npz",
+        names=np.asarray([film.name for film in held]),
+        logits=logits_held,
+        truth=truth,
+    )
+    area = metrics.mean_auc(truth, logits_held)
+    summary = {
+        "mean_auc": round(area, 4),
+        "films": {"train": len(fit), "validation": len(held), "low_resolution": len(more)},
+        "train_fingerprint": fingerprint(film.name for film in fit),
+        "seconds": round(spent, 1),
+        "epochs": epoch + 1,
+    }
+    (folder / "result.json").write_text(json.dumps(summary, indent=1) + "\n")
+    return Result(folder, area, spent, epoch + 1)
