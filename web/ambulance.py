@@ -108,9 +108,7 @@ def put_image(case_id: UUID) -> Receipt:
     with state.store.incoming() as paths:
         film = intake.open_upload(state.store, cast(Any, upload.stream), paths)
         intake.keep(state.store, case_id, film)
-        return state.record.again(
-            lambda s: intake.add_image(s, state.settings, who, case_id, film)
-        )
+        return state.record.again(lambda s: intake.add_image(s, state.settings, who, case_id, film))
 
 
 @blueprint.route("/cases/<uuid:case_id>/receipt", methods=["GET"])
@@ -129,7 +127,7 @@ def get_receipt(case_id: UUID) -> Receipt:
 def patch_case(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
     """New vitals, position, level or complaint."""
     state, who = here(), actor()
-    changes = {k: data[k] for k in ("crew_pre_ktas", "complaint") if k in data}
+    changes: dict[str, Any] = {k: data[k] for k in ("crew_pre_ktas", "complaint") if k in data}
     changes |= data.get("position") or {}
     return state.record.again(
         lambda s: case_picture(

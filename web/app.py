@@ -51,7 +51,11 @@ def create_app(settings: Settings | None = None) -> Flask:
             "components": {
                 "securitySchemes": {
                     "device": {"type": "http", "scheme": "bearer"},
-                    "person": {"type": "apiKey", "in": "cookie", "name": app.config["SESSION_COOKIE_NAME"]},
+                    "person": {
+                        "type": "apiKey",
+                        "in": "cookie",
+                        "name": app.config["SESSION_COOKIE_NAME"],
+                    },
                 }
             },
             "security": [{"device": []}, {"person": []}],

@@ -36,6 +36,8 @@ _NOBODY = hasher.hash(secrets.token_hex(16))
 """Checked when there is no such account, so that both answers take equally long."""
 LOCK_AFTER = 5
 """Wrong passwords in a row before an account pauses."""
+NO_ROLES: frozenset[Role] = frozenset()
+"""What a route has that names nobody: it is refused to everybody."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -58,7 +60,10 @@ def public(view: View) -> View:
 def open_to_all(app: Flask, endpoint: str) -> None:
     """Make a library's route public."""
     view = app.view_functions[endpoint]
-    app.view_functions[endpoint] = public(wraps(view)(lambda *args, **kwargs: view(*args, **kwargs)))
+    def unchanged(*args: Any, **kwargs: Any) -> Any:
+        return view(*args, **kwargs)
+
+    app.view_functions[endpoint] = public(wraps(view)(unchanged))
 
 
 def actor() -> Actor:
@@ -83,9 +88,9 @@ def register(app: Flask) -> None:
         view = app.view_functions.get(request.endpoint or "")
         if view is None:
             return  # 404 or 405, answered by the router
-        if not hasattr(view, "roles"):
+        roles: frozenset[Role] | None = getattr(view, "roles", NO_ROLES)
+        if roles is NO_ROLES:
             raise NotAllowed(f"{request.endpoint} names no role")
-        roles: frozenset[Role] | None = view.roles
         g.actor = identify()
         if roles is None:
             return

@@ -1,4 +1,4 @@
-"""What crew, ER and control room do alike: look at cases and films, follow events, write messages."""
+"""What crew, ER and control room do alike: cases and films, events, messages."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from broker.lifecycle import LIVE_CASES, ReadingKind, Role
 from broker.tables import Case, EmergencyRoom, Finding, Message, Reading
 from dispatch import access, advance, inbox
 from models import xray
+from models.xray import Box
 from web import schemas
 from web.auth import actor, allow
 from web.presenting import case_picture
 from web.state import here
 
-blueprint = Blueprint("cases", __name__, url_prefix="/api/v1", description="Cases, events, messages")
+blueprint = Blueprint(
+    "cases", __name__, url_prefix="/api/v1", description="Cases, events, messages"
+)
 PARTIES = (Role.CREW, Role.EMERGENCY_ROOM, Role.CONTROL_ROOM)
 
 
@@ -76,9 +79,9 @@ def get_image(query: dict[str, Any], case_id: UUID) -> Response:
         pixels = xray.decode(png).pixels
         scale = image.rendition_width_px / image.width_px
         scaled = [
-            (box.label, box.score, *(v * scale for v in (box.x0, box.y0, box.x1, box.y1) if v is not None))
-            for box in boxes
-            if box.above_threshold
+            Box(found.label, found.score, *(corner * scale for corner in corners(found)))
+            for found in boxes
+            if found.above_threshold
         ]
         if query["boxes"]:
             pixels = xray.draw_boxes(pixels, scaled)
@@ -88,6 +91,16 @@ def get_image(query: dict[str, Any], case_id: UUID) -> Response:
     response = Response(png, mimetype="image/png")
     response.headers["Content-Disposition"] = f'inline; filename="{case_id}.png"'
     return response
+
+
+def corners(found: Finding) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 of a region in pixels of the original film."""
+    x0, y0, x1, y1 = found.x0, found.y0, found.x1, found.y1
+    assert x0 is not None  # detect writes boxes only
+    assert y0 is not None
+    assert x1 is not None
+    assert y1 is not None
+    return x0, y0, x1, y1
 
 
 @blueprint.route("/emergency-rooms", methods=["GET"])
@@ -132,9 +145,7 @@ def to_stream() -> BaseResponse:
 @allow(*PARTIES)
 def send_message(data: dict[str, Any], case_id: UUID) -> Message:
     """Write to the crew, the ER that holds the case, or the control room."""
-    return here().record.again(
-        lambda s: inbox.send(s, actor(), case_id, data["to"], data["body"])
-    )
+    return here().record.again(lambda s: inbox.send(s, actor(), case_id, data["to"], data["body"]))
 
 
 @blueprint.route("/cases/<uuid:case_id>/messages", methods=["GET"])

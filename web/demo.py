@@ -93,8 +93,8 @@ class Client:
                 ) as answer:
                     if answer.status_code != 200:
                         raise DemoFailed(f"GET /events: {answer.status_code} {answer.text[:200]}")
-                    for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-                        if line.startswith("data:"):
+                    for line in answer.iter_lines(chunk_size=1):
+                        if line.startswith(b"data:"):
                             entry = json.loads(line[5:])
                             if "type" in entry:
                                 after = entry["seq"]
@@ -282,7 +282,12 @@ def _three_offers(
         top = ", ".join(f"{f['label']} {f['score']:.2f}" for f in image["top3"])
         above = "" if not image["nothing_above_threshold"] else " (nothing above its threshold)"
         story.timings_s["read"] = story.line(f"read: {top}{above}; {len(image['boxes'])} boxes", at)
-        story.line(f"  networks took {[sum(w.values()) for w in waits]} s".replace("[", "").replace("]", ""), at)
+        story.line(
+            f"  networks took {[sum(w.values()) for w in waits]} s".replace("[", "").replace(
+                "]", ""
+            ),
+            at,
+        )
     else:
         story.timings_s["read"] = offering_s
     reasons = "; ".join(reason["text"]["en"] for reason in case["triage"]["reasons"])

@@ -1,4 +1,4 @@
-"""Exceptions to HTTP, once: every error is application/problem+json (RFC 9457) with a stable code."""
+"""Exceptions to HTTP, once: every error is problem+json (RFC 9457) with a stable code."""
 
 from __future__ import annotations
 
@@ -46,13 +46,18 @@ def register(app: Flask) -> None:
     @app.errorhandler(GoldentimeError)
     def ours(error: GoldentimeError) -> Response:
         if error.status >= 500:
-            logs.logger().warning("refused", action="http.error", code=error.code, path=request.path)
+            logs.logger().warning(
+                "refused", action="http.error", code=error.code, path=request.path
+            )
         return problem(error.status, error.code, error.message, **error.extra)
 
     @app.errorhandler(ValidationError)
     def shape(error: ValidationError) -> Response:
         return problem(
-            422, "invalid", "some fields are missing, unknown or out of range", errors=error.messages
+            422,
+            "invalid",
+            "some fields are missing, unknown or out of range",
+            errors=error.messages,
         )
 
     @app.errorhandler(RequestEntityTooLarge)

@@ -81,9 +81,7 @@ def image_picture(session: Session, image: Image) -> dict[str, Any]:
         for reading in readings
     }
     labels = found.get(ReadingKind.CLASSIFY, [])
-    read = any(
-        r.kind is ReadingKind.CLASSIFY and r.status is ReadingStatus.DONE for r in readings
-    )
+    read = any(r.kind is ReadingKind.CLASSIFY and r.status is ReadingStatus.DONE for r in readings)
     return {
         "sha256": image.sha256,
         "url": f"/api/v1/cases/{image.case_id}/image",

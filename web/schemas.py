@@ -25,7 +25,7 @@ from dispatch.offers import Decision
 
 def no_control_characters(text: str) -> None:
     """Refuse characters that no keyboard types; line breaks and tabs may stay."""
-    if any(ord(c) < 32 and c not in "\n\t" or 0xD800 <= ord(c) <= 0xDFFF for c in text):
+    if any((ord(c) < 32 and c not in "\n\t") or 0xD800 <= ord(c) <= 0xDFFF for c in text):
         raise ValidationError("contains control characters")
 
 
@@ -70,9 +70,7 @@ class VitalsIn(In):
     consciousness = fields.Enum(
         Consciousness, by_value=True, allow_none=True, metadata={"description": "ACVPU"}
     )
-    temperature_c = fields.Float(
-        allow_none=True, allow_nan=False, validate=validate.Range(15, 46)
-    )
+    temperature_c = fields.Float(allow_none=True, allow_nan=False, validate=validate.Range(15, 46))
 
     @validates_schema
     def not_swapped(self, data: dict[str, Any], **_: Any) -> None:
@@ -129,9 +127,7 @@ class CasePatchIn(CaseFactsIn):
 class CancelIn(In):
     """Why a case is called off."""
 
-    reason = fields.String(
-        required=True, validate=[validate.Length(2, 200), no_control_characters]
-    )
+    reason = fields.String(required=True, validate=[validate.Length(2, 200), no_control_characters])
 
 
 class DecisionIn(In):
@@ -168,9 +164,7 @@ class MessageIn(In):
     """Words to another party of the case."""
 
     to = fields.Enum(Recipient, by_value=True, required=True)
-    body = fields.String(
-        required=True, validate=[validate.Length(1, 2000), no_control_characters]
-    )
+    body = fields.String(required=True, validate=[validate.Length(1, 2000), no_control_characters])
 
 
 class SignInIn(In):
@@ -343,7 +337,7 @@ class CaseOut(Schema):
     crew_pre_ktas = fields.Integer(allow_none=True)
     acuity = fields.Integer(allow_none=True)
     triage = fields.Nested(TriageOut, allow_none=True)
-    partial = fields.Boolean()
+    partial = fields.Boolean()  # type: ignore[assignment]  # marshmallow takes fields off the class
     image_unusable = fields.String(allow_none=True)
     needs_review = fields.Boolean()
     age_years = fields.Float(allow_none=True)
@@ -439,7 +433,7 @@ class OperationsCaseOut(Schema):
     round = fields.Integer()
     age_s = fields.Float()
     deadline_in_s = fields.Float(allow_none=True)
-    partial = fields.Boolean()
+    partial = fields.Boolean()  # type: ignore[assignment]  # marshmallow takes fields off the class
     needs_review = fields.Boolean()
     dead_readings = fields.Integer()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from flask import session
 from flask_smorest import Blueprint
@@ -27,7 +28,10 @@ def sign_in(data: dict[str, Any]) -> dict[str, Any]:
     with here().record.write() as db:
         account = auth.sign_in(db, data["name"], data["password"])
         events.audit(
-            db, f"account:{account.id}" if account else "nobody", "session.sign_in", None,
+            db,
+            f"account:{account.id}" if account else "nobody",
+            "session.sign_in",
+            None,
             success=account is not None,
         )
     if account is None:
@@ -48,7 +52,7 @@ def who_am_i() -> dict[str, Any]:
     who = actor()
     with here().record.read() as db:
         kind, _, id_ = who.name.partition(":")
-        account = db.get(Account, auth.UUID(id_)) if kind == "account" else None
+        account = db.get(Account, UUID(id_)) if kind == "account" else None
     return {
         "role": who.role,
         "display_name": account.display_name if account else who.name,

@@ -1,7 +1,7 @@
 """Server-sent events: an audience's log from the database; Redis only says when to look.
 
 A process group of its own, because every stream holds a thread. Resumes after Last-Event-ID without
-a gap, beats every few seconds, asks again who is listening, and ends itself so that clients reconnect.
+a gap, beats every few seconds, asks again who is listening, and ends itself now and then.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class Waker:
                     socket_connect_timeout=2,
                     health_check_interval=5,
                 )
-                with client.pubsub(ignore_subscribe_messages=True) as channel:
+                with client.pubsub(  # type: ignore[no-untyped-call]
+                    ignore_subscribe_messages=True
+                ) as channel:
                     channel.subscribe(WAKE_CHANNEL)
                     self._ring()
                     while True:
@@ -111,9 +113,7 @@ def stream() -> Response:
 
     def still_allowed() -> bool:
         with state.record.read() as db:
-            found = (
-                auth.by_token(db, token) if token else auth.by_session(db, cookie or {})
-            )
+            found = auth.by_token(db, token) if token else auth.by_session(db, cookie or {})
         return found is not None and found.audience == who.audience
 
     response = Response(

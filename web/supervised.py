@@ -87,7 +87,9 @@ def parts(settings: Settings) -> list[Part]:
     quiet = ("--without-gossip", "--without-mingle", "--loglevel", "WARNING")
     gunicorn = (python, "-m", "gunicorn", "--no-control-socket")
     return [
-        Part("redis", tuple(embedded.redis_command(settings.data_dir, port_of(settings.redis_url)))),
+        Part(
+            "redis", tuple(embedded.redis_command(settings.data_dir, port_of(settings.redis_url)))
+        ),
         *(
             Part(queue, (*celery, *quiet, "-Q", queue, "-n", f"{queue}@%%h"))
             for queue in ("classify", "detect", "dispatch")
@@ -157,11 +159,11 @@ class Supervisor:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=lambda: _end_with(parent),  # noqa: PLW1509  # one prctl, nothing that locks
+            preexec_fn=lambda: _end_with(parent),  # one prctl, nothing that locks
         )
 
     def wait_until_ready(self, tell: Callable[[str, float], None]) -> None:
-        """Return when each part passed its health check; DidNotStart names the part that did not."""
+        """Return when each part passed its health check; DidNotStart names one that did not."""
         began = time.monotonic()
         checks = self._checks()
         wrong: dict[str, str] = dict.fromkeys(checks, "not asked yet")
