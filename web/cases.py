@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from flask import Response, redirect, request
-from flask_smorest import Blueprint
 from sqlalchemy import select
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -15,17 +15,16 @@ from broker import events
 from broker.errors import NotFound
 from broker.lifecycle import LIVE_CASES, ReadingKind, Role
 from broker.tables import Case, EmergencyRoom, Finding, Message, Reading
-from dispatch import access, advance, inbox
+from dispatch import access, advance, inbox, transport
 from models import xray
 from models.xray import Box
 from web import schemas
 from web.auth import actor, allow
+from web.bodies import Room
 from web.presenting import case_picture
 from web.state import here
 
-blueprint = Blueprint(
-    "cases", __name__, url_prefix="/api/v1", description="Cases, events, messages"
-)
+blueprint = Room("cases", __name__, url_prefix="/api/v1", description="Cases, events, messages")
 PARTIES = (Role.CREW, Role.EMERGENCY_ROOM, Role.CONTROL_ROOM)
 
 
@@ -54,6 +53,17 @@ def get_case(case_id: UUID) -> dict[str, Any]:
         case = access.case(session, who, case_id)
         events.audit(session, who.name, "case.viewed", case_id)
         return case_picture(session, state.settings, who, case)
+
+
+@blueprint.route("/cases/<uuid:case_id>/close", methods=["POST"])
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.CREW, Role.EMERGENCY_ROOM)
+def close_case(case_id: UUID) -> dict[str, Any]:
+    """The patient is handed over; crew or the ER that holds the case."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: case_picture(s, state.settings, who, transport.close(s, who, case_id))
+    )
 
 
 @blueprint.route("/cases/<uuid:case_id>/image", methods=["GET"])
@@ -123,7 +133,9 @@ def poll_inbox(query: dict[str, Any]) -> dict[str, Any]:
     audience = actor().audience or ""
     with here().record.read() as session:
         entries = events.after(session, audience, query["after"])
-        return {"events": entries, "last_seq": entries[-1].seq if entries else query["after"]}
+        # A number from elsewhere would wait for ever.
+        last = min(query["after"], events.last_seq(session, audience))
+        return {"events": entries, "last_seq": entries[-1].seq if entries else last}
 
 
 @blueprint.route("/events", methods=["GET"])
@@ -135,7 +147,8 @@ def poll_inbox(query: dict[str, Any]) -> dict[str, Any]:
 @allow(*PARTIES)
 def to_stream() -> BaseResponse:
     """Server-sent events (Last-Event-ID resumes without a gap)."""
-    query = f"?{request.query_string.decode()}" if request.query_string else ""
+    after = request.args.get("after")
+    query = f"?{urlencode({'after': after})}" if after else ""
     return redirect(f"{here().settings.stream_url}/api/v1/events{query}", code=307)
 
 

@@ -1,4 +1,5 @@
 """gunicorn's settings for the gateway; the address to bind comes from the command line."""
+
 from __future__ import annotations
 
 workers = 2

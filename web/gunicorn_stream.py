@@ -1,4 +1,5 @@
 """gunicorn's settings for the stream: every stream holds a thread, so there are many of them."""
+
 from __future__ import annotations
 
 workers = 1

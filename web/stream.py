@@ -29,7 +29,6 @@ blueprint = Blueprint("stream", __name__, url_prefix="/api/v1")
 
 LIFE_S = 300.0
 PING_S = 5.0
-REAUTHORISE_S = 30.0
 PER_CREDENTIAL = 6
 RETRY_MS = 1000
 
@@ -106,6 +105,8 @@ def stream() -> Response:
     who = auth.actor()
     after = _after()
     state, waker = here(), _waker()
+    if request.method == "HEAD":  # nothing follows, so nothing would ever give the place back
+        return Response(mimetype="text/event-stream")
     waker.enter(who.name)
     header = request.headers.get("Authorization", "")
     token = header.partition(" ")[2].strip() or None
@@ -144,16 +145,17 @@ def _follow(
     started = asked = beat = time.monotonic()
     audience = who.audience or ""
     yield f"retry: {RETRY_MS}\n\n"
-    if after is None:
-        with state.record.read() as db:
-            after = events.last_seq(db, audience)
+    with state.record.read() as db:
+        last = events.last_seq(db, audience)
+    if after is None or after > last:  # a number from elsewhere would wait for ever
+        after = last
         yield f"id: {after}\nevent: hello\ndata: {json.dumps({'seq': after})}\n\n"
     while time.monotonic() - started < LIFE_S:
         generation = waker.generation()
         try:
             with state.record.read() as db:
                 entries = events.after(db, audience, after)
-            if time.monotonic() - asked > REAUTHORISE_S:
+            if time.monotonic() - asked > state.settings.stream_reauthorise_s:
                 if not still_allowed():
                     return
                 asked = time.monotonic()
