@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     parser.parse_args(argv)
     settings = settings_.from_env()
     upgrade(settings)
-    print(f"the database is up to date: {_shown(settings)}")  # noqa: T201  # a command speaks
+    print(f"the database is up to date: {_shown(settings)}")  # a command speaks
     return 0
 
 

@@ -155,7 +155,7 @@ class Relay:
 
 def _jitter(low: float, high: float) -> float:
     """So that two relays do not look in step."""
-    return random.uniform(low, high)  # noqa: S311
+    return random.uniform(low, high)
 
 
 def _due(kind: ReadingKind, now: datetime) -> Select[UUID]:
