@@ -93,8 +93,8 @@ class Client:
                 ) as answer:
                     if answer.status_code != 200:
                         raise DemoFailed(f"GET /events: {answer.status_code} {answer.text[:200]}")
-                    for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-                        if line.startswith("data:"):
+                    for line in answer.iter_lines(chunk_size=1):
+                        if line.startswith(b"data:"):
                             entry = json.loads(line[5:])
                             if "type" in entry:
                                 after = entry["seq"]

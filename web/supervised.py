@@ -177,7 +177,7 @@ class Supervisor:
         )
 
     def wait_until_ready(self, tell: Callable[[str, float], None]) -> None:
-        """Return when each part passed its health check; DidNotStart names the part that did not."""
+        """Return when each part passed its health check; DidNotStart names one that did not."""
         began = time.monotonic()
         checks = self._checks()
         wrong: dict[str, str] = dict.fromkeys(checks, "not asked yet")
