@@ -69,17 +69,11 @@ def _named(view: View, roles: frozenset[Role] | None, documented: dict[str, Any]
 def open_to_all(app: Flask, endpoint: str) -> None:
     """Make a library's route public."""
     view = app.view_functions[endpoint]
-<<<<<<< HEAD
-    app.view_functions[endpoint] = public(
-        wraps(view)(lambda *args, **kwargs: view(*args, **kwargs))
-    )
-=======
 
     def unchanged(*args: Any, **kwargs: Any) -> Any:
         return view(*args, **kwargs)
 
     app.view_functions[endpoint] = public(wraps(view)(unchanged))
->>>>>>> apitests
 
 
 def actor() -> Actor:

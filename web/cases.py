@@ -24,13 +24,7 @@ from web.bodies import Room
 from web.presenting import case_picture
 from web.state import here
 
-<<<<<<< HEAD
-blueprint = Blueprint(
-    "cases", __name__, url_prefix="/api/v1", description="Cases, events, messages"
-)
-=======
 blueprint = Room("cases", __name__, url_prefix="/api/v1", description="Cases, events, messages")
->>>>>>> apitests
 PARTIES = (Role.CREW, Role.EMERGENCY_ROOM, Role.CONTROL_ROOM)
 
 
@@ -95,19 +89,9 @@ def get_image(query: dict[str, Any], case_id: UUID) -> Response:
         pixels = xray.decode(png).pixels
         scale = image.rendition_width_px / image.width_px
         scaled = [
-<<<<<<< HEAD
-            (
-                box.label,
-                box.score,
-                *(v * scale for v in (box.x0, box.y0, box.x1, box.y1) if v is not None),
-            )
-            for box in boxes
-            if box.above_threshold
-=======
             Box(found.label, found.score, *(corner * scale for corner in corners(found)))
             for found in boxes
             if found.above_threshold
->>>>>>> apitests
         ]
         if query["boxes"]:
             pixels = xray.draw_boxes(pixels, scaled)

@@ -65,16 +65,7 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(ValidationError)
     def shape(error: ValidationError) -> Response:
-<<<<<<< HEAD
-        return problem(
-            422,
-            "invalid",
-            "some fields are missing, unknown or out of range",
-            errors=error.messages,
-        )
-=======
         return problem(422, "invalid", first_message(error.messages), errors=error.messages)
->>>>>>> apitests
 
     @app.errorhandler(RequestEntityTooLarge)
     def large(_: RequestEntityTooLarge) -> Response:

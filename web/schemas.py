@@ -32,11 +32,7 @@ _CONTROL = re.compile(
 
 def no_control_characters(text: str) -> None:
     """Refuse characters that no keyboard types; line breaks and tabs may stay."""
-<<<<<<< HEAD
-    if any((ord(c) < 32 and c not in "\n\t") or 0xD800 <= ord(c) <= 0xDFFF for c in text):
-=======
     if _CONTROL.search(text):
->>>>>>> apitests
         raise ValidationError("contains control characters")
 
 
@@ -93,11 +89,7 @@ class VitalsIn(In):
     consciousness = fields.Enum(
         Consciousness, by_value=True, allow_none=True, metadata={"description": "ACVPU"}
     )
-<<<<<<< HEAD
-    temperature_c = fields.Float(allow_none=True, allow_nan=False, validate=validate.Range(15, 46))
-=======
     temperature_c = Number(15, 46, allow_none=True)
->>>>>>> apitests
 
     @validates_schema
     def not_swapped(self, data: dict[str, Any], **_: Any) -> None:
@@ -318,7 +310,6 @@ class ImageOut(Schema):
 class VitalsOut(VitalsIn):
     """Vital signs with the time they came."""
 
-    consciousness = fields.String(allow_none=True, metadata={"description": "ACVPU"})
     recorded_at = fields.AwareDateTime()
 
 

@@ -24,22 +24,7 @@ blueprint = Room("session", __name__, url_prefix="/api/v1", description="Signing
 @public
 def sign_in(data: dict[str, Any]) -> dict[str, Any]:
     """Sign in; the answer carries the token to send as X-CSRFToken with every change."""
-<<<<<<< HEAD
-    with here().record.write() as db:
-        account = auth.sign_in(db, data["name"], data["password"])
-        events.audit(
-            db,
-            f"account:{account.id}" if account else "nobody",
-            "session.sign_in",
-            None,
-            success=account is not None,
-        )
-    if account is None:
-        auth.refuse_sign_in()
-        raise AssertionError("unreachable")
-=======
     account = auth.sign_in(here().record, data["name"], data["password"])
->>>>>>> apitests
     return {
         "role": account.role,
         "display_name": account.display_name,
