@@ -310,6 +310,7 @@ class ImageOut(Schema):
 class VitalsOut(VitalsIn):
     """Vital signs with the time they came."""
 
+    consciousness = fields.String(allow_none=True, metadata={"description": "ACVPU"})
     recorded_at = fields.AwareDateTime()
 
 
