@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from __future__ import annotations
-
 workers = 1
 worker_class = "gthread"
 threads = 256

@@ -310,7 +310,9 @@ class ImageOut(Schema):
 class VitalsOut(VitalsIn):
     """Vital signs with the time they came."""
 
-    consciousness = fields.String(allow_none=True, metadata={"description": "ACVPU"})
+    consciousness = fields.String(  # type: ignore[assignment]  # the record keeps the letter
+        allow_none=True, metadata={"description": "ACVPU"}
+    )
     recorded_at = fields.AwareDateTime()
 
 
