@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 # Every film is opened in a new child, forked from a server that has imported this module. What
-# numpy, Pillow and pydicom would import on first use is named here, or each child pays for it again.
+# numpy, Pillow and pydicom would import on first use is named here, or each child pays again.
 import pydicom.encaps
 import pydicom.pixels  # noqa: F401
 from PIL import Image

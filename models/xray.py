@@ -13,10 +13,7 @@ from __future__ import annotations
 import io
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,119 +21,44 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset, FileDataset
+    from pydicom.dataset import FileDataset
 
-Pixels = npt.NDArray[np.uint8]
+from models.film import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    Film,
+    FilmFault,
+    MediaType,
+    Pixels,
+    UnreadableFilm,
+    colour_thumbnail,
+    too_many_pixels,
+)
 
-MAX_BYTES = 32 * 2**20
-"""Largest file looked at."""
-MAX_PIXELS = 40_000_000
-"""Largest film looked at; a 43 cm detector at 0.1 mm has 18 million pixels."""
-MAX_INFLATED_BYTES = 128 * 2**20
-"""Largest deflated DICOM data set: twice MAX_PIXELS of 16 bits would not be a radiograph."""
-MAX_ELEMENTS = 10_000
-MAX_ELEMENT_BYTES = 16 * 2**20
-MAX_SEQUENCE_DEPTH = 16
-COLOUR_THUMBNAIL_PX = 64
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "Box",
+    "Film",
+    "FilmFault",
+    "MediaType",
+    "Pixels",
+    "UnreadableFilm",
+    "decode",
+    "draw_boxes",
+    "encode_jpeg",
+    "encode_png",
+    "film_of",
+    "letterbox",
+    "open_dicom",
+    "resize_to",
+    "sniff",
+    "stretch",
+]
+
 LETTERBOX_GRAY = 114
-
-RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "RG"})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
-_UNDEFINED_LENGTH = 0xFFFFFFFF
-
-
-class MediaType(StrEnum):
-    PNG = "image/png"
-    JPEG = "image/jpeg"
-    DICOM = "application/dicom"
-
-
-class FilmFault(StrEnum):
-    """Why a file cannot be opened as a film: stable codes, each with its one-line meaning."""
-
-    EMPTY = "film_empty"
-    """The file has no bytes."""
-    TOO_MANY_BYTES = "film_too_many_bytes"
-    """Over MAX_BYTES."""
-    TOO_MANY_PIXELS = "film_too_many_pixels"
-    """Over MAX_PIXELS, by its header."""
-    NOT_A_FILM = "film_not_an_image"
-    """Neither PNG, JPEG nor DICOM."""
-    OTHER_FORMAT = "film_format_not_accepted"
-    """A known picture or document format that is not accepted, whatever its name says."""
-    TRUNCATED = "film_truncated"
-    """A PNG or JPEG that ends early."""
-    CORRUPT = "film_corrupt"
-    """A PNG or JPEG whose contents do not decode."""
-    DICOM_UNREADABLE = "dicom_unreadable"
-    """The data elements cannot be parsed."""
-    DICOM_TRUNCATED = "dicom_truncated"
-    """An element claims more bytes than the file holds."""
-    DICOM_INFLATES = "dicom_inflates_too_far"
-    """The deflated data set is over MAX_INFLATED_BYTES."""
-    DICOM_TOO_DEEP = "dicom_sequences_too_deep"
-    DICOM_TOO_MANY_ELEMENTS = "dicom_too_many_elements"
-    DICOM_ELEMENT_TOO_LARGE = "dicom_element_too_large"
-    DICOM_DIRECTORY = "dicom_directory"
-    """A DICOMDIR: a table of contents, not a film."""
-    DICOM_DOCUMENT = "dicom_document"
-    """Encapsulated PDF, CDA or another document."""
-    DICOM_WRONG_MODALITY = "dicom_not_a_radiograph"
-    """Modality is not CR, DX or RG."""
-    DICOM_FOR_PROCESSING = "dicom_for_processing"
-    """Raw detector values, not meant to be looked at."""
-    DICOM_NO_PIXELS = "dicom_no_pixels"
-    DICOM_MULTI_FRAME = "dicom_multi_frame"
-    DICOM_VIDEO = "dicom_video"
-    DICOM_SYNTAX = "dicom_transfer_syntax_not_accepted"
-    DICOM_PIXEL_DESCRIPTION = "dicom_pixel_description_wrong"
-    """Rows, Columns, bits, samples or photometric interpretation are absent or impossible."""
-    DICOM_PIXELS_SHORT = "dicom_pixels_short"
-    """Fewer pixel bytes than Rows x Columns needs."""
-    DICOM_PIXELS_CORRUPT = "dicom_pixels_corrupt"
-    """The compressed pixels do not decode, or not to what the header says."""
-
-
-class UnreadableFilm(Exception):
-    """The file cannot be opened as a film; `code` is stable, `message` says what to do."""
-
-    def __init__(self, code: FilmFault, message: str) -> None:
-        super().__init__(code, message)  # both in args: it travels between processes by pickle
-        self.code = code
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
-
-
-@dataclass(frozen=True, eq=False)
-class Film:
-    """One decoded film.
-
-    pixels: uint8 (H, W), 0 air .. 255 bone, as decoded; width_px and height_px are its size.
-    colour: uint8 RGB (64, 64, 3) thumbnail when the file held real colour, else None.
-    inverted: the file said MONOCHROME1 and was turned over.
-    view_position: (0018,5101) of a DICOM file, upper case, "" when not given.
-    """
-
-    pixels: Pixels
-    media_type: MediaType
-    colour: Pixels | None = None
-    inverted: bool = False
-    view_position: str = ""
-
-    @property
-    def width_px(self) -> int:
-        return int(self.pixels.shape[1])
-
-    @property
-    def height_px(self) -> int:
-        return int(self.pixels.shape[0])
-
-    @property
-    def was_colour(self) -> bool:
-        return self.colour is not None
 
 
 class Box(NamedTuple):
@@ -208,6 +130,24 @@ def _other_format(data: bytes) -> str | None:
     return next((name for magic, name in known.items() if head.startswith(magic)), None)
 
 
+def open_dicom(data: bytes) -> FileDataset:
+    """Parse a DICOM file of one plain radiograph without decoding its pixels.
+
+    Everything that a header can tell is judged: kind of object, transfer syntax, lengths, pixel
+    description. Files without preamble or file meta group are read, too. Raises UnreadableFilm.
+    """
+    from models import dicom_pixels
+
+    return dicom_pixels.open_dicom(data)
+
+
+def film_of(dataset: FileDataset) -> Film:
+    """Decode the pixels of an opened radiograph as its header wants them shown."""
+    from models import dicom_pixels
+
+    return dicom_pixels.film_of(dataset)
+
+
 # --- PNG and JPEG -------------------------------------------------------------------------------
 
 
@@ -219,7 +159,7 @@ def _decode_raster(data: bytes, media_type: MediaType) -> Film:
             warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
             with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise _too_many_pixels(image.width, image.height)
+                    raise too_many_pixels(image.width, image.height)
                 image.load()
                 return _film_of_image(_upright(image), media_type)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -238,13 +178,6 @@ def _decode_raster(data: bytes, media_type: MediaType) -> Film:
         ) from error
 
 
-def _too_many_pixels(width_px: int, height_px: int) -> UnreadableFilm:
-    return UnreadableFilm(
-        FilmFault.TOO_MANY_PIXELS,
-        f"The film has {width_px} x {height_px} pixels; at most {MAX_PIXELS} are accepted.",
-    )
-
-
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
@@ -261,7 +194,7 @@ def _film_of_image(image: Image.Image, media_type: MediaType) -> Film:
     if image.mode in ("L", "1"):
         return Film(np.array(image.convert("L")), media_type)
     rgb = image.convert("RGB")
-    return Film(np.array(rgb.convert("L")), media_type, colour=_colour_thumbnail(rgb))
+    return Film(np.array(rgb.convert("L")), media_type, colour=colour_thumbnail(rgb))
 
 
 def _full_range(values: npt.NDArray[Any]) -> Pixels:
@@ -270,330 +203,6 @@ def _full_range(values: npt.NDArray[Any]) -> Pixels:
     bits = next((bits for bits in (8, 10, 12, 14) if top < 2**bits), 16)
     table = np.linspace(0, 255, 2**bits).round().astype(np.uint8)
     return np.asarray(table[np.clip(values, 0, 2**bits - 1).astype(np.uint16)], np.uint8)
-
-
-def _colour_thumbnail(rgb: Image.Image) -> Pixels | None:
-    side = COLOUR_THUMBNAIL_PX
-    small = np.array(rgb.resize((side, side), Image.Resampling.BOX, reducing_gap=1.0))
-    spread = small.max(axis=2).astype(int) - small.min(axis=2)
-    return small if spread.max() > 8 else None  # 8: what JPEG makes of gray stored as colour
-
-
-# --- DICOM --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _parsing(code: FilmFault, message: str) -> Iterator[None]:
-    """Turn whatever a DICOM parser or codec raises on hostile bytes into one clear refusal."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom remarks on odd values, which we judge ourselves
-        try:
-            yield
-        except (UnreadableFilm, MemoryError):
-            raise
-        except RecursionError as error:
-            raise UnreadableFilm(
-                FilmFault.DICOM_TOO_DEEP, "The DICOM file nests sequences too deeply."
-            ) from error
-        except EOFError as error:
-            raise UnreadableFilm(
-                FilmFault.DICOM_TRUNCATED, "The DICOM file ends early; send it again."
-            ) from error
-        except Exception as error:
-            raise UnreadableFilm(code, f"{message} ({type(error).__name__})") from error
-
-
-def open_dicom(data: bytes) -> FileDataset:
-    """Parse a DICOM file of one plain radiograph without decoding its pixels.
-
-    Files without preamble or file meta group are read too. Everything that a header can tell is
-    judged here: kind of object, transfer syntax, lengths, pixel description. Raises UnreadableFilm.
-    """
-    import pydicom
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    with _parsing(FilmFault.DICOM_UNREADABLE, "The DICOM file cannot be parsed."):
-        dataset = pydicom.dcmread(io.BytesIO(_inflated(data)), force=True)
-        _check_elements(dataset)
-        _check_object(dataset)
-        if "TransferSyntaxUID" not in dataset.file_meta:
-            implicit, little = dataset.original_encoding
-            explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-        _check_syntax(str(dataset.file_meta.TransferSyntaxUID))
-        _check_pixel_description(dataset)
-    return dataset
-
-
-def _inflated(data: bytes) -> bytes:
-    """The file itself, or its bounded inflation if its transfer syntax is deflated (PS3.5 A.5)."""
-    import pydicom
-    from pydicom.filebase import DicomBytesIO
-    from pydicom.filereader import read_dataset
-    from pydicom.filewriter import write_file_meta_info
-    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
-
-    if data[128:132] != b"DICM":
-        return data
-    source = io.BytesIO(data)
-    source.seek(132)
-    meta = read_dataset(source, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return data
-    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    body = inflater.decompress(data[source.tell() :], MAX_INFLATED_BYTES)
-    if inflater.unconsumed_tail:
-        raise UnreadableFilm(
-            FilmFault.DICOM_INFLATES,
-            f"The deflated DICOM file inflates beyond {MAX_INFLATED_BYTES} bytes.",
-        )
-    if not inflater.eof:
-        raise EOFError("deflated data set ends early")
-    file_meta = pydicom.dataset.FileMetaDataset(meta)
-    file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    out = DicomBytesIO()
-    write_file_meta_info(out, file_meta, enforce_standard=False)
-    return b"\0" * 128 + b"DICM" + out.getvalue() + body
-
-
-def _check_elements(dataset: Dataset, depth: int = 0) -> int:
-    """Number of elements; refuses too many, too deep, too long, or longer than the file."""
-    from pydicom.datadict import dictionary_VR
-    from pydicom.dataelem import RawDataElement
-    from pydicom.tag import Tag
-
-    if depth > MAX_SEQUENCE_DEPTH:
-        raise RecursionError("sequences")
-    total = 0
-    for tag in list(dataset.keys()):
-        total += 1
-        if total > MAX_ELEMENTS:
-            break
-        raw: Any = dataset.get_item(tag)
-        if isinstance(raw, RawDataElement):
-            length = len(raw.value) if raw.value is not None else 0
-            if raw.length != _UNDEFINED_LENGTH and length < raw.length:
-                raise EOFError(str(tag))
-            if length > MAX_ELEMENT_BYTES and Tag(tag) != 0x7FE00010:
-                raise UnreadableFilm(
-                    FilmFault.DICOM_ELEMENT_TOO_LARGE,
-                    f"DICOM element {tag} has {length} bytes; export the film without it.",
-                )
-        vr = raw.VR if raw is not None else None
-        if vr is None and not Tag(tag).is_private:
-            try:
-                vr = dictionary_VR(tag)
-            except KeyError:
-                continue
-        if vr == "SQ":
-            for item in dataset[tag].value:
-                total += _check_elements(item, depth + 1)
-    if total > MAX_ELEMENTS:
-        raise UnreadableFilm(
-            FilmFault.DICOM_TOO_MANY_ELEMENTS,
-            f"The DICOM file has more than {MAX_ELEMENTS} elements; leave private data out.",
-        )
-    return total
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    """A short header value as trimmed upper-case text; "" when absent or unreadable."""
-    try:
-        value = dataset.get(keyword)
-    except Exception:  # pydicom converts late and raises whatever it meets
-        return ""
-    return str(value).strip().upper() if value is not None else ""
-
-
-def _check_object(dataset: Dataset) -> None:
-    """Refuse everything that is not one still radiograph for presentation."""
-    sop_class = _text(dataset, "SOPClassUID") or _text(dataset.file_meta, "MediaStorageSOPClassUID")
-    if sop_class == "1.2.840.10008.1.3.10" or "DirectoryRecordSequence" in dataset:
-        raise UnreadableFilm(
-            FilmFault.DICOM_DIRECTORY, "This is a DICOMDIR; send the film it points to."
-        )
-    if sop_class.startswith("1.2.840.10008.5.1.4.1.1.104.") or "EncapsulatedDocument" in dataset:
-        raise UnreadableFilm(FilmFault.DICOM_DOCUMENT, "This is a document, not a film.")
-    if not sop_class and "Modality" not in dataset and "Rows" not in dataset:
-        raise UnreadableFilm(FilmFault.DICOM_UNREADABLE, "The file has no DICOM header to go by.")
-    modality = _text(dataset, "Modality")
-    if modality not in RADIOGRAPH_MODALITIES:
-        raise UnreadableFilm(
-            FilmFault.DICOM_WRONG_MODALITY,
-            f"Modality is {modality[:16] or 'missing'}; a radiograph is CR, DX or RG.",
-        )
-    if _text(dataset, "PresentationIntentType") == "FOR PROCESSING":
-        raise UnreadableFilm(
-            FilmFault.DICOM_FOR_PROCESSING,
-            "These are raw detector values; send the image FOR PRESENTATION.",
-        )
-
-
-def _check_syntax(uid: str) -> None:
-    from pydicom import uid as uids
-
-    if uid in uids.MPEGTransferSyntaxes or uid.startswith("1.2.840.10008.1.2.4.10"):
-        raise UnreadableFilm(FilmFault.DICOM_VIDEO, "This is a video, not a film.")
-    accepted = {
-        uids.ImplicitVRLittleEndian,
-        uids.ExplicitVRLittleEndian,
-        uids.ExplicitVRBigEndian,
-        uids.RLELossless,
-        *uids.JPEGTransferSyntaxes,
-        *uids.JPEGLSTransferSyntaxes,
-        *set(uids.JPEG2000TransferSyntaxes) - {uids.JPEG2000MCLossless, uids.JPEG2000MC},
-    }
-    if uid not in accepted:
-        raise UnreadableFilm(
-            FilmFault.DICOM_SYNTAX,
-            f"Transfer syntax {uid[:64]} is not accepted; export the film uncompressed.",
-        )
-
-
-def _check_pixel_description(dataset: Dataset) -> None:
-    """Refuse pixel modules that a radiograph cannot have (PS3.3 C.7.6.3), and short PixelData."""
-
-    from pydicom.tag import Tag
-
-    def whole(keyword: str, default: int | None = None) -> int:
-        element = dataset.get(Tag(keyword))
-        if element is None or element.is_empty:
-            if default is None:
-                raise _wrong(f"{keyword} is missing")
-            return default
-        # Another VR than the standard's is how size checks are tricked (CVE-2026-5442).
-        if element.VR not in ("US", "IS") or not isinstance(element.value, int):
-            raise _wrong(f"{keyword} is not one whole number")
-        return int(element.value)
-
-    if "PixelData" not in dataset:
-        raise UnreadableFilm(FilmFault.DICOM_NO_PIXELS, "The DICOM file holds no pixels.")
-    if whole("NumberOfFrames", 1) != 1:
-        raise UnreadableFilm(
-            FilmFault.DICOM_MULTI_FRAME, "The DICOM file holds several frames; send one film."
-        )
-    rows, columns = whole("Rows"), whole("Columns")
-    samples, allocated = whole("SamplesPerPixel", 1), whole("BitsAllocated")
-    stored = whole("BitsStored", allocated)
-    photometric = _text(dataset, "PhotometricInterpretation")
-    if rows < 1 or columns < 1:
-        raise _wrong(f"{rows} rows x {columns} columns")
-    if rows * columns > MAX_PIXELS:
-        raise _too_many_pixels(columns, rows)
-    gray = samples == 1 and photometric in ("MONOCHROME1", "MONOCHROME2")
-    colour = samples == 3 and photometric.startswith(("RGB", "YBR_")) and allocated == 8
-    if not gray and not colour:
-        raise _wrong(f"{samples} samples of {photometric[:16] or 'unknown'} with {allocated} bits")
-    if allocated not in (8, 16) or not 1 <= stored <= allocated:
-        raise _wrong(f"{stored} of {allocated} bits")
-    if whole("PixelRepresentation", 0) not in (0, 1):
-        raise _wrong("PixelRepresentation is neither 0 nor 1")
-    needed = rows * columns * samples * allocated // 8
-    present = len(dataset["PixelData"].value or b"")
-    if not dataset.file_meta.TransferSyntaxUID.is_compressed and present < needed:
-        raise UnreadableFilm(
-            FilmFault.DICOM_PIXELS_SHORT,
-            f"PixelData has {present} of the {needed} bytes that {rows} x {columns} need.",
-        )
-
-
-def _wrong(what: str) -> UnreadableFilm:
-    return UnreadableFilm(
-        FilmFault.DICOM_PIXEL_DESCRIPTION, f"The DICOM header describes no radiograph: {what}."
-    )
-
-
-def film_of(dataset: FileDataset) -> Film:
-    """Decode the pixels of an opened radiograph as its header wants them shown.
-
-    Modality LUT, then VOI LUT or window (PS3.3 C.11.1, C.11.2); without a usable window the range
-    that holds all but 0.1 % of the pixels at either end. MONOCHROME1 is turned over.
-    """
-    from pydicom.pixels.utils import pixel_array
-
-    with _parsing(FilmFault.DICOM_PIXELS_CORRUPT, "The pixels of the DICOM file do not decode."):
-        _check_codestream(dataset)
-        values = pixel_array(dataset, index=0)
-        shape = (int(dataset.Rows), int(dataset.Columns))
-        if values.shape[:2] != shape:
-            raise ValueError(f"decoded to {values.shape}")
-        view = _text(dataset, "ViewPosition")[:16]
-        if values.ndim == 3:
-            rgb = Image.fromarray(values.astype(np.uint8))
-            return Film(
-                np.array(rgb.convert("L")),
-                MediaType.DICOM,
-                colour=_colour_thumbnail(rgb),
-                view_position=view,
-            )
-        inverted = _text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
-        return Film(_shown(values, dataset, inverted), MediaType.DICOM, None, inverted, view)
-
-
-def _check_codestream(dataset: FileDataset) -> None:
-    """Refuse a JPEG 2000 stream whose own header asks for more memory than ours promised.
-
-    The SIZ marker segment (ISO/IEC 15444-1 A.5.1) follows the start of the codestream at once.
-    """
-    from pydicom.encaps import get_frame
-    from pydicom.uid import JPEG2000TransferSyntaxes
-
-    if dataset.file_meta.TransferSyntaxUID not in JPEG2000TransferSyntaxes:
-        return
-    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if start < 0:
-        raise ValueError("no JPEG 2000 codestream")
-    x1, y1, x0, y0 = (
-        int.from_bytes(frame[start + at : start + at + 4], "big") for at in (8, 12, 16, 20)
-    )
-    if (y1 - y0, x1 - x0) != (int(dataset.Rows), int(dataset.Columns)):
-        raise ValueError("the JPEG 2000 stream has another size than Rows x Columns")
-
-
-def _shown(values: npt.NDArray[Any], dataset: Dataset, inverted: bool) -> Pixels:
-    """8-bit pixels through one table over all stored values: quick and small for large films."""
-    low = -(2 ** (values.dtype.itemsize * 8 - 1)) if values.dtype.kind == "i" else 0
-    index = values.astype(np.int32) - low if low else values
-    counts = np.bincount(index.ravel(), minlength=2 ** (values.dtype.itemsize * 8))
-    stored = np.arange(len(counts), dtype=np.int32) + low
-    table = _windowed(stored, counts, dataset)
-    if inverted:
-        table = 1 - table
-    return np.asarray((table * 255).round().astype(np.uint8)[index], np.uint8)
-
-
-def _windowed(
-    stored: npt.NDArray[Any], counts: npt.NDArray[np.int64], dataset: Dataset
-) -> npt.NDArray[np.float64]:
-    """Brightness 0..1 for every stored value, counts being how often each occurs in the film."""
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-
-    try:
-        real = np.asarray(apply_modality_lut(stored, dataset), np.float64)
-    except Exception:  # a damaged modality LUT: show the stored values
-        real = stored.astype(np.float64)
-    try:
-        shown = np.asarray(apply_voi_lut(real.round().astype(stored.dtype), dataset), np.float64)
-    except Exception:  # a window of width 0, a text, a damaged LUT
-        shown = real
-    seen = counts > 0
-    if not np.isfinite(shown).all() or np.array_equal(shown, real):
-        shown = real
-        low, high = _percentiles(real[seen], counts[seen])
-    else:
-        low, high = float(shown.min()), float(shown.max())
-    brightness: npt.NDArray[np.float64] = np.clip((shown - low) / max(high - low, 1e-6), 0, 1)
-    return brightness
-
-
-def _percentiles(
-    values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]
-) -> tuple[float, float]:
-    order = np.argsort(values, kind="stable")
-    share = np.cumsum(counts[order]) / counts.sum()
-    low, high = np.searchsorted(share, (0.001, 0.999))
-    return float(values[order][low]), float(values[order][min(int(high), len(values) - 1)])
 
 
 # --- Pixels in, pixels or files out -------------------------------------------------------------

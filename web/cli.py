@@ -18,8 +18,7 @@ from broker.errors import GoldentimeError
 from broker.lifecycle import Role
 from broker.record import Record
 from broker.settings import Settings
-from web import demo as play
-from web import registry, supervised
+from web import demo as play, registry, supervised
 from web.demo import Tokens
 
 NOT_A_DEVICE = "Research software, not a medical device: not for diagnosis."
@@ -106,8 +105,12 @@ def prepare(settings: Settings) -> Prepared:
             room = registry.put_emergency_room(db, facts)
             ids[str(room.id)] = room.name
             registry.put_account(
-                db, f"er{number}", f"Demo physician, {room.name}", password,
-                Role.EMERGENCY_ROOM, unit=room.name,
+                db,
+                f"er{number}",
+                f"Demo physician, {room.name}",
+                password,
+                Role.EMERGENCY_ROOM,
+                unit=room.name,
             )
             names.append((f"er{number}", room.name))
         for name, (display, role, unit_) in DEMO_PEOPLE.items():
@@ -129,10 +132,12 @@ def prepare(settings: Settings) -> Prepared:
 def sample_film() -> Path:
     """One of the generated sample radiographs that the project ships."""
     folder = resources.files("models") / "samples"
-    films = sorted(p for p in folder.iterdir() if p.name.endswith((".png", ".jpg", ".dcm")))
+    films = sorted(
+        str(film) for film in folder.iterdir() if film.name.endswith((".png", ".jpg", ".dcm"))
+    )
     if not films:
         raise GoldentimeError("models/samples holds no sample radiograph")
-    return Path(str(films[0]))
+    return Path(films[0])
 
 
 def register(argv: list[str]) -> int:
@@ -185,8 +190,12 @@ def _register(db: Any, options: argparse.Namespace) -> str:
             given = sys.stdin.readline().rstrip("\n") if options.password_stdin else None
             password = given or secrets.token_urlsafe(12)
             registry.put_account(
-                db, options.sign_in_name, options.display_name, password,
-                Role(options.role), unit=options.unit,
+                db,
+                options.sign_in_name,
+                options.display_name,
+                password,
+                Role(options.role),
+                unit=options.unit,
             )
             return f"account {options.sign_in_name}" + ("" if given else f", password {password}")
         case "device":

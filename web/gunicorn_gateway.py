@@ -1,5 +1,7 @@
 """gunicorn's settings for the gateway; the address to bind comes from the command line."""
 
+from __future__ import annotations
+
 workers = 2
 worker_class = "gthread"
 threads = 16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, redirect, render_template
+from flask import Blueprint, redirect
 from werkzeug.wrappers import Response as BaseResponse
 
 from web.auth import public

@@ -12,8 +12,7 @@ from typing import Any, get_args
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dispatch import routing
 from dispatch.routing import (

@@ -6,8 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dispatch.travel import ROAD_FACTOR, Position, TravelSource, estimate, great_circle_km
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dispatch import triage
 from dispatch.news2 import PLAUSIBLE_RANGES, Consciousness, VitalSigns, score
