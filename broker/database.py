@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from sqlalchemy import Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
@@ -40,7 +40,10 @@ def connect(settings: Settings) -> Engine:
     if url.get_backend_name() == "sqlite":
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         engine = create_engine(
-            url, poolclass=NullPool, connect_args={"timeout": 5, "check_same_thread": False}
+            url,
+            poolclass=NullPool,
+            connect_args={"timeout": 5, "check_same_thread": False},
+            hide_parameters=True,
         )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
@@ -49,7 +52,9 @@ def connect(settings: Settings) -> Engine:
             url.set(drivername="postgresql+psycopg"),
             pool_size=5,
             max_overflow=15,
+            pool_timeout=5,
             pool_pre_ping=True,
+            hide_parameters=True,  # names and vital signs stay out of tracebacks
             connect_args={
                 "connect_timeout": 5,
                 "options": "-c statement_timeout=5000 -c lock_timeout=2000 "
@@ -83,6 +88,8 @@ def answering() -> Iterator[None]:
         yield
     except OperationalError as error:
         raise DatabaseBusy(reason=type(error.orig).__name__) from error
+    except PoolTimeout as error:
+        raise DatabaseBusy(reason="no connection left in the pool") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseBusy(reason=type(error.orig).__name__) from error

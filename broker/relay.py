@@ -55,9 +55,6 @@ class Relay:
         self._log.info("relay is listening", action="relay.started")
         next_beat = 0.0
         while not self._stopping:
-            said = self.hints.wait(self.settings.sweep_s * _jitter(0.8, 1.0))
-            if said:
-                self.wake(said)
             try:
                 if time.monotonic() >= next_beat:
                     with self.record.write() as session:
@@ -72,6 +69,9 @@ class Relay:
                     action="relay.no_redis",
                     error=type(error).__name__,
                 )
+            said = self.hints.wait(self.settings.sweep_s * _jitter(0.8, 1.0))
+            if said:
+                self.wake(said)
 
     def stop(self, *_: int | FrameType | None) -> None:
         """End after the present look."""

@@ -85,6 +85,13 @@ def reassess(session: Session, settings: Settings, case: Case, why: str) -> None
     tell_granted(session, case, "offer.amended", why=why, acuity_before=before)
 
 
+def patience(settings: Settings, crew_pre_ktas: int | None) -> timedelta:
+    """How long a case waits for its readings, from its receipt on."""
+    urgent = crew_pre_ktas is not None and crew_pre_ktas <= 2
+    wait_s = settings.urgent_reading_deadline_s if urgent else settings.reading_deadline_s
+    return timedelta(seconds=settings.scaled(wait_s))
+
+
 def current_image(session: Session, case_id: UUID) -> Image | None:
     """The film that counts: the last one received."""
     return session.scalars(
@@ -191,7 +198,7 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
     remind_at = case.round_opened_at + timedelta(seconds=steps.remind_s)
     unplaced_at = case.search_opened_at + timedelta(seconds=steps.unplaced_s)
     due = case.deadline_at is not None and case.deadline_at <= now
-    if not waiting or (due and widen_at <= now):
+    if due and (not waiting or widen_at <= now):
         move_case(
             session,
             case,

@@ -68,6 +68,7 @@ NIH_LABELS: tuple[str, ...] = (
 WEIGHTS = Path(__file__).parent / "weights"
 CARD_FILE = "card.json"
 MODEL_FILE = "model.onnx"
+DEFAULTS_FILE = "default.json"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # A tensor kept outside the file names it in a StringStringEntryProto whose key is "location"
@@ -182,14 +183,33 @@ def names(kind: ModelKind | None = None) -> list[str]:
 
 
 def shipped(kind: ModelKind) -> str:
-    """Name of the one weight of this kind in models/weights; raises BadCard if it is not one."""
+    """Name of the weight that serves unless another is named: the one in weights/default.json,
+    else the only one of this kind; raises BadCard if there is neither."""
     found = names(kind)
-    if len(found) != 1:
+    chosen = _defaults().get(kind.value)
+    if chosen is None and len(found) == 1:
+        return found[0]
+    if chosen not in found:
         raise BadCard(
-            f"{len(found)} weights to {kind} in {WEIGHTS} ({', '.join(found) or 'none'}); "
-            f"name one in GOLDENTIME_{'CLASSIFIER' if kind is ModelKind.CLASSIFY else 'DETECTOR'}"
+            f"{len(found)} weights to {kind} in {WEIGHTS} ({', '.join(found) or 'none'}) and "
+            f"{DEFAULTS_FILE} names {chosen or 'none'}; name one there or in "
+            f"GOLDENTIME_{'CLASSIFIER' if kind is ModelKind.CLASSIFY else 'DETECTOR'}"
         )
-    return found[0]
+    return chosen
+
+
+def _defaults() -> dict[str, str]:
+    """{kind: name} of weights/default.json, empty without one."""
+    path = WEIGHTS / DEFAULTS_FILE
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadCard(f"{path}: {error}; it holds a weight's name per kind") from error
+    if not isinstance(body, dict) or not set(body) <= {kind.value for kind in ModelKind}:
+        raise BadCard(f"{path}: must name a weight per kind ({', '.join(ModelKind)})")
+    return {key: str(value) for key, value in body.items()}
 
 
 def load(name_or_directory: str | Path) -> ModelCard:

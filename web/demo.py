@@ -93,8 +93,8 @@ class Client:
                 ) as answer:
                     if answer.status_code != 200:
                         raise DemoFailed(f"GET /events: {answer.status_code} {answer.text[:200]}")
-                    for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-                        if line.startswith("data:"):
+                    for line in answer.iter_lines(chunk_size=1):
+                        if line.startswith(b"data:"):
                             entry = json.loads(line[5:])
                             if "type" in entry:
                                 after = entry["seq"]
@@ -271,6 +271,9 @@ def _three_offers(
     offering_s = at - story.began
     case = crew.call("GET", f"/cases/{case_id}")
     image = case["image"]
+    failed = [r for r in (image or {}).get("readings", []) if r["status"] == "failed"]
+    if failed:
+        raise DemoFailed(f"the {failed[0]['kind']} reading failed: {failed[0]['error_code']}")
     if case["partial"]:
         crew_ears.wait("case.amended", case_id)  # the reading came after the offers
         case = crew.call("GET", f"/cases/{case_id}")

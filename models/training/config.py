@@ -21,6 +21,7 @@ class ClassifierConfig:
     backbone: str = "efficientnet_b0"
     size_px: int = 224
     init: str = ""  # weights to start from, by tensor name and shape
+    start_run: str = ""  # another run whose network of the same fold starts this one
     split: str = ""  # split file, relative to the YAML; empty: dealt from the seed
     folds: int = 5
     fold: int = 0  # which fold validates

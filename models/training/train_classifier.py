@@ -20,7 +20,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from models.training import augment, checkpoint, metrics, pixels
-from models.training.backbones import FilmReader, build
+from models.training.backbones import FilmReader, build, load_init
 from models.training.config import ClassifierConfig, write_config
 from models.training.readers import read_plain
 from models.training.records import LABELS, UNKNOWN, Film, TrainingError
@@ -158,6 +158,8 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
         positive_weight = (negative / positive) ** config.balance
 
     model = build(config.backbone, data / config.init if config.init else None, config.dropout)
+    if config.start_run:
+        load_init(model, runs / config.start_run / f"fold{config.fold}" / "last.pt")
     model.to(memory_format=torch.channels_last)
     heads = [p for n, p in model.named_parameters() if not n.startswith("trunk.")]
     trunk = [p for n, p in model.named_parameters() if n.startswith("trunk.")]

@@ -1,0 +1,118 @@
+"""Figures of merit against other people's arithmetic and against hand-made cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from models.card import NIH_LABELS
+from models.training import calibrate, detection_metrics, metrics
+from models.training.detection_metrics import FilmBoxes
+
+
+@pytest.fixture
+def made() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(3)
+    truth = (generator.random(400) < 0.2).astype(float)
+    # rounded, so that there are ties
+    return truth, np.round(truth * 0.3 + generator.random(400), 2)
+
+
+def test_areas_agree_with_scikit_learn(made: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, score = made
+    assert metrics.auc(truth, score) == pytest.approx(reference.roc_auc_score(truth, score))
+    assert metrics.average_precision(truth, score) == pytest.approx(
+        reference.average_precision_score(truth, score)
+    )
+
+
+def test_unknown_labels_count_for_nothing(made: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, score = made
+    some = truth.copy()
+    some[::3] = np.nan
+    known = ~np.isnan(some)
+    assert metrics.auc(some, score) == metrics.auc(truth[known], score[known])
+    assert np.isnan(metrics.auc(np.zeros(5), np.arange(5.0)))
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.9, 1.0])
+def test_thresholds_reach_what_they_state(
+    made: tuple[np.ndarray, np.ndarray], wanted: float
+) -> None:
+    truth, score = made
+    at = metrics.threshold_at_specificity(truth, score, wanted)
+    assert metrics.rates(truth, score, at)[1] >= wanted
+    at = metrics.threshold_at_sensitivity(truth, score, wanted)
+    assert metrics.rates(truth, score, at)[0] >= wanted
+
+
+def test_interval_is_wider_when_films_share_patients(made: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, score = (np.repeat(values[:80], 5) for values in made)  # five like films each
+    alone = metrics.bootstrap(metrics.auc, truth, score, [str(i) for i in range(400)], 200)
+    shared = metrics.bootstrap(metrics.auc, truth, score, [str(i // 5) for i in range(400)], 200)
+    assert alone[0] < metrics.auc(truth, score) < alone[1]
+    assert shared[1] - shared[0] > alone[1] - alone[0]
+
+
+def test_ece_is_nothing_when_calibrated_and_something_when_not() -> None:
+    generator = np.random.default_rng(0)
+    chance = generator.random(20000)
+    truth = (generator.random(20000) < chance).astype(float)
+    assert metrics.ece(truth, chance) < 0.02
+    assert metrics.ece(truth, chance / 2) == pytest.approx(0.25, abs=0.02)
+
+
+def test_calibration_finds_temperature_and_bias() -> None:
+    generator = np.random.default_rng(1)
+    logits = generator.normal(size=(6000, 14))
+    truth = (generator.random((6000, 14)) < calibrate.sigmoid(logits)).astype(float)
+    fitted = calibrate.fit(logits * 3 + 1.5, truth)
+    assert fitted.temperature[NIH_LABELS[4]] == pytest.approx(3, rel=0.15)
+    assert fitted.bias[NIH_LABELS[4]] == pytest.approx(-0.5, abs=0.15)
+    assert metrics.mean_ece(truth, calibrate.apply(fitted, logits * 3 + 1.5)) < 0.03
+
+
+def test_prior_shift_keeps_a_score_at_its_own_prevalence_and_scales_odds() -> None:
+    assert calibrate.shift_prior(0.3, 0.2, 0.2) == pytest.approx(0.3)
+    moved = calibrate.shift_prior(0.5, 0.36, 0.013)
+    assert moved / (1 - moved) == pytest.approx(0.013 / 0.987 * 0.64 / 0.36)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        calibrate.shift_prior(0.5, 0.0, 0.1)
+
+
+def boxes(*corners: tuple[float, float, float, float]) -> np.ndarray:
+    return np.array(corners, dtype=float).reshape(-1, 4)
+
+
+def test_average_precision_of_hand_made_boxes() -> None:
+    hit = FilmBoxes(boxes((0, 0, 10, 10)), boxes((0, 0, 10, 9)), np.array([0.9]))
+    missed = FilmBoxes(boxes((0, 0, 10, 10)), boxes(), np.array([]))
+    false_alarm = FilmBoxes(boxes(), boxes((0, 0, 5, 5)), np.array([0.95]))
+    assert detection_metrics.average_precision([hit]) == 1.0
+    # half of the boxes are found: 51 of 101 recall points
+    assert detection_metrics.average_precision([hit, missed]) == pytest.approx(51 / 101)
+    # a film without a box counts: its better-scored false alarm halves the precision
+    assert detection_metrics.average_precision([hit, false_alarm]) == pytest.approx(0.5)
+    # the overlap is 0.9: a hit at IoU 0.50 … 0.90, none at 0.95
+    assert detection_metrics.mean_average_precision([hit]) == pytest.approx(0.9)
+
+
+def test_a_second_box_on_the_same_finding_is_a_false_positive() -> None:
+    twice = FilmBoxes(
+        boxes((0, 0, 10, 10)), boxes((0, 0, 10, 10), (0, 0, 10, 10)), np.array([0.9, 0.8])
+    )
+    assert detection_metrics.froc([twice] * 4, (0.05, 1.0)) == {0.05: 1.0, 1.0: 1.0}
+    worse_first = FilmBoxes(
+        boxes((0, 0, 10, 10)), boxes((20, 20, 30, 30), (0, 0, 10, 10)), np.array([0.9, 0.8])
+    )
+    assert detection_metrics.froc([worse_first], (0.5, 1.0)) == {0.5: 0.0, 1.0: 1.0}
+    assert detection_metrics.threshold_at_false_positives([worse_first], 0.5) == 1.0
+    assert detection_metrics.threshold_at_false_positives([twice] * 4, 0.5) > 0.8
+
+
+def test_pointing_game() -> None:
+    cam = np.zeros((4, 4))
+    cam[1, 2] = 1.0
+    inside, outside = boxes((0.5, 0.25, 0.75, 0.5)), boxes((0.0, 0.0, 0.2, 0.2))
+    assert detection_metrics.pointing_game([cam, cam], [inside, outside]) == 0.5
