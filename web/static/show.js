@@ -273,27 +273,38 @@ export function offerState(offer) {
   return why ? `${state}: ${why}` : state;
 }
 
-/** Every hospital that was asked, the newest round first, with its state. */
-export function offers(list) {
+const ENDED_OFFERS = new Set(["rejected", "withdrawn", "expired"]);
+
+/** Every hospital that was asked: what counts now, and folded away the earlier ones that ended. */
+export function offers(caseId, list) {
   if (!list.length) return el("p", { class: "quiet" }, t("offers.none"));
   const sorted = [...list].sort((a, b) => b.round - a.round || a.rank - b.rank);
+  const newest = sorted[0].round;
+  const now = sorted.filter((o) => o.round === newest || !ENDED_OFFERS.has(o.status));
+  const before = sorted.filter((o) => !now.includes(o));
   return el(
     "section",
     { class: "offers" },
     el("h4", {}, t("offers.title")),
-    el(
-      "ol",
-      {},
-      sorted.map((offer) =>
-        el(
-          "li",
-          { class: `offer offer-${offer.status}`, "data-key": offer.id },
-          el("span", { class: "offer-room" }, roomName(offer.emergency_room)),
-          el("span", { class: "offer-eta" }, eta(offer)),
-          el("span", { class: "offer-state" }, offerState(offer)),
-        ),
-      ),
-    ),
+    el("ol", {}, now.map(offerLine)),
+    before.length
+      ? el(
+          "details",
+          { "data-key": `${caseId}-before` },
+          el("summary", { class: "quiet" }, t("offers.before", { n: before.length })),
+          el("ol", {}, before.map(offerLine)),
+        )
+      : null,
+  );
+}
+
+function offerLine(offer) {
+  return el(
+    "li",
+    { class: `offer offer-${offer.status}`, "data-key": offer.id },
+    el("span", { class: "offer-room" }, roomName(offer.emergency_room)),
+    el("span", { class: "offer-eta" }, eta(offer)),
+    el("span", { class: "offer-state" }, offerState(offer)),
   );
 }
 
