@@ -171,33 +171,37 @@ export function findings(image) {
   if (!image || image.unusable_reason) return null;
   const waits = image.readings.some((r) => r.status === "pending" || r.status === "running");
   const failed = image.readings.some((r) => r.status === "failed");
+  // Operating points differ by label: one that is passed may lie below the three highest scores.
+  const top = new Set(image.top3.map((finding) => finding.label));
+  const also = image.findings.filter((f) => f.above_threshold && !top.has(f.label));
   return el(
     "section",
     { class: "findings" },
     el("h4", {}, t("findings.title")),
     image.nothing_above_threshold ? el("p", { class: "note" }, t("findings.none_above")) : null,
-    el(
-      "ol",
-      {},
-      image.top3.map((finding) =>
-        el(
-          "li",
-          { class: finding.above_threshold ? "above" : "below" },
-          el("b", {}, word("label", finding.label)),
-          " ",
-          el("span", { class: "score" }, t("findings.score", { score: finding.score.toFixed(2) })),
-          " ",
-          el(
-            "span",
-            { class: "against" },
-            t(finding.above_threshold ? "findings.above" : "findings.below"),
-          ),
-        ),
-      ),
-    ),
+    el("ol", {}, image.top3.map(findingLine)),
+    also.length
+      ? [el("p", { class: "quiet" }, t("findings.also")), el("ul", {}, also.map(findingLine))]
+      : null,
     waits ? el("p", { class: "quiet busy" }, t("film.reading")) : null,
     failed ? el("p", { class: "note warn" }, t("film.reading_failed")) : null,
     aiNotice(),
+  );
+}
+
+function findingLine(finding) {
+  return el(
+    "li",
+    { class: finding.above_threshold ? "above" : "below" },
+    el("b", {}, word("label", finding.label)),
+    " ",
+    el("span", { class: "score" }, t("findings.score", { score: finding.score.toFixed(2) })),
+    " ",
+    el(
+      "span",
+      { class: "against" },
+      t(finding.above_threshold ? "findings.above" : "findings.below"),
+    ),
   );
 }
 
