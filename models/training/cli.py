@@ -46,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     split.add_argument("--folds", type=int, default=5)
     split.add_argument("--test-share", type=float, default=0.2)
     split.add_argument("--seed", type=int, default=0)
+    split.add_argument("--layout", default="plain", help="plain, nih, dicom, chestx-det or rsna")
+    split.add_argument("--official", action="store_true", help="nih: its own test list")
     command("classifier", "train a classifier on one fold", config=True)
     command("detector", "train a detector on one fold", config=True)
     ship = command("ship", "turn finished runs into a weight with its card")
@@ -77,10 +79,14 @@ def train(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     data = _data(args.data)
     if args.command == "split":
-        from models.training.readers import read_plain
+        from models.training.readers_public import official_split, read
         from models.training.splits import make_split, save_split
 
-        split = make_split(read_plain(data), args.folds, args.test_share, args.seed)
+        films = read(data, args.layout)
+        if args.official:
+            split = official_split(data, films, args.folds, args.seed)
+        else:
+            split = make_split(films, args.folds, args.test_share, args.seed)
         save_split(split, args.out)
         sizes = ", ".join(str(len(fold)) for fold in split.folds)
         print(f"{args.out}: test {len(split.test)} films, folds {sizes}")

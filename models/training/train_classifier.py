@@ -23,6 +23,7 @@ from models.training import augment, checkpoint, metrics, pixels
 from models.training.backbones import FilmReader, build, load_init
 from models.training.config import ClassifierConfig, write_config
 from models.training.readers import read_plain
+from models.training.readers_public import read
 from models.training.records import LABELS, UNKNOWN, Film, TrainingError
 from models.training.splits import Split, fingerprint, guard, load_split, make_split
 
@@ -134,7 +135,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
     folder.mkdir(parents=True, exist_ok=True)
     write_config(config, folder / "config.yaml")
 
-    films = read_plain(data, teacher=config.teacher)
+    films = read(data, config.layout, config.teacher)
     split = find_split(config, films, base)
     fit, held, test = split.parts(films, config.fold)
     _check_classes(fit)
