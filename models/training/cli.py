@@ -48,7 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     split.add_argument("--seed", type=int, default=0)
     split.add_argument("--layout", default="plain", help="plain, nih, dicom, chestx-det or rsna")
     split.add_argument("--official", action="store_true", help="nih: its own test list")
-    command("classifier", "train a classifier on one fold", config=True)
+    classifier = command("classifier", "train a classifier on one fold", config=True)
+    classifier.add_argument("--compare", action="store_true", help="the table of all families")
+    classifier.add_argument("--backbones", default="", help="--compare: these only, a comma list")
+    classifier.add_argument("--seeds", type=_numbers, default=[0, 1], help="--compare: seeds")
+    classifier.add_argument("--wall-clock-s", type=float, help="stop each run after that long")
     command("detector", "train a detector on one fold", config=True)
     ship = command("ship", "turn finished runs into a weight with its card")
     ship.add_argument("kind", choices=("classifier", "detector"))
@@ -95,8 +99,20 @@ def _run(args: argparse.Namespace) -> int:
         from models.training.train_classifier import train as run
 
         config = read_config(
-            args.config, ClassifierConfig, fold=args.fold, seed=args.seed, epochs=args.epochs
+            args.config,
+            ClassifierConfig,
+            fold=args.fold,
+            seed=args.seed,
+            epochs=args.epochs,
+            wall_clock_s=args.wall_clock_s,
         )
+        if args.compare:
+            from models.training.compare import compare
+
+            names = [name for name in args.backbones.split(",") if name]
+            base = args.config.parent
+            print(compare(config, names, args.seeds, data, args.runs, base))
+            return 0
         result = run(config, data, args.runs, args.config.parent)
         print(
             f"{config.name} fold {config.fold}: validation mean AUC {result.mean_auc:.4f} "

@@ -215,7 +215,13 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
         for step in range(steps):
             done = epoch + step / steps
             warm = min(1.0, (done + 1.0 / steps) / max(config.warmup_epochs, 1e-9))
-            rate = warm * 0.5 * (1 + math.cos(math.pi * done / total_epochs))
+            share = done / total_epochs
+            if config.wall_clock_s:
+                used = (spent + time.monotonic() - started) / config.wall_clock_s
+                if used >= 1.0 and losses:
+                    break
+                share = min(used, 1.0)
+            rate = warm * 0.5 * (1 + math.cos(math.pi * share))
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                 group["lr"] = peak * rate
             chosen = order[step * config.batch : (step + 1) * config.batch]
