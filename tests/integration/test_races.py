@@ -336,3 +336,16 @@ def test_rescue_and_a_late_worker_never_wait_in_a_circle(city: City):
         assert not [r for r in results if isinstance(r, LostRace)]
         assert city.case(case_id).status is CaseStatus.OFFERING
         city.check()
+
+
+def test_many_bells_at_one_deadline_take_one_step(city: City, long_run: bool):
+    for _ in range(100 if long_run else 6):
+        case_id, _opened = city.offered(crew_pre_ktas=2)
+        city.let_pass(case_id, 45)  # the next three, not yet the alarm
+        heard = city.crew_heard().count("case.offering")
+        assert at_once([lambda: city.advance(case_id)] * 5) == [None] * 5
+        assert city.case(case_id).round == 2
+        assert len(city.offers(case_id)) == 6
+        assert city.crew_heard().count("case.offering") == heard + 1
+        city.do(transport.cancel, city.crew, case_id, "end of the round")
+    city.check()
