@@ -233,6 +233,8 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
         for offer in offers.unanswered(session, case.id):
             tell_emergency_room(session, offer, "offer.reminded", case, eta_min=offer.eta_min)
         tell_crew(session, case, "offer.reminded")
+        if case.status is CaseStatus.OFFERING and unplaced_at <= now:  # due at the same moment
+            _unplaced(session, settings, case, now)
     elif case.status is CaseStatus.OFFERING and unplaced_at <= now:
         _unplaced(session, settings, case, now)
     elif due:
