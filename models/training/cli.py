@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--fold", type=int, help="another fold than the YAML's")
             sub.add_argument("--seed", type=int, help="another seed than the YAML's")
             sub.add_argument("--epochs", type=int, help="another number of epochs")
+            sub.add_argument("--threads", type=int, help="another number of threads")
         return sub
 
     split = command("split", "deal patients into a final test set and folds")
@@ -104,6 +105,7 @@ def _run(args: argparse.Namespace) -> int:
             fold=args.fold,
             seed=args.seed,
             epochs=args.epochs,
+            threads=args.threads,
             wall_clock_s=args.wall_clock_s,
         )
         if args.compare:
@@ -123,7 +125,12 @@ def _run(args: argparse.Namespace) -> int:
         from models.training.train_detector import train as run_detector
 
         settings = read_config(
-            args.config, DetectorConfig, fold=args.fold, seed=args.seed, epochs=args.epochs
+            args.config,
+            DetectorConfig,
+            fold=args.fold,
+            seed=args.seed,
+            epochs=args.epochs,
+            threads=args.threads,
         )
         found = run_detector(settings, data, args.runs, args.config.parent)
         recall = ", ".join(f"{value:.3f} at {rate}" for rate, value in found.froc.items())

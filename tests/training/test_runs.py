@@ -124,11 +124,13 @@ def test_evaluate_writes_figures_plots_and_a_page(
 ) -> None:
     out = place / "evaluation"
     arguments = ["--labels", str(films_folder / "labels.csv"), "--weight", str(shipped)]
+    arguments += ["--boxes", "boxes.csv"]
     test_part = ["--split", str(place / "split.json"), "--out", str(out)]
     assert evaluate([*arguments, *test_part, "--write-card", "test"]) == 0
     printed = capsys.readouterr().out
     assert "mean AUC" in printed
     assert "source source0" in printed
+    assert "pointing game" in printed
     figures = json.loads((out / "figures.json").read_text())
     assert figures["films"] == len(json.loads((place / "split.json").read_text())["test"])
     assert {path.name for path in out.iterdir()} >= {"roc.png", "reliability.png", "report.html"}
