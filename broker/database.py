@@ -6,7 +6,10 @@ database's clock. Knows no tables; units of work are record.py's.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,7 +17,7 @@ from typing import Any, cast
 
 from sqlalchemy import Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
@@ -23,6 +26,11 @@ from broker.settings import Settings
 
 WAL_SAFE = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 """First releases of their branches without the WAL-reset corruption (RELIABILITY M16)."""
+
+BUSY_S = 5.0
+"""Longest wait for a lock of SQLite."""
+TURN_POLL_S = 0.003
+_TURN = "goldentime.turn"
 
 
 def wal_is_safe(version: tuple[int, int, int] = sqlite3.sqlite_version_info[:3]) -> bool:
@@ -40,16 +48,22 @@ def connect(settings: Settings) -> Engine:
     if url.get_backend_name() == "sqlite":
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         engine = create_engine(
-            url, poolclass=NullPool, connect_args={"timeout": 5, "check_same_thread": False}
+            url,
+            poolclass=NullPool,
+            connect_args={"timeout": 5, "check_same_thread": False},
+            hide_parameters=True,
         )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
+        event.listen(engine, "checkin", _give_turn)
     else:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_size=5,
             max_overflow=15,
+            pool_timeout=5,
             pool_pre_ping=True,
+            hide_parameters=True,  # names and vital signs stay out of tracebacks
             connect_args={
                 "connect_timeout": 5,
                 "options": "-c statement_timeout=5000 -c lock_timeout=2000 "
@@ -72,8 +86,37 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_immediate(connection: Any) -> None:
     # A read-only unit must not queue behind writers: it asks for a plain BEGIN.
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("reading", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.info[_TURN] = _take_turn(f"{connection.engine.url.database}-turn")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _take_turn(path: str) -> int:
+    """Wait for this machine's one writer lock; DatabaseBusy after BUSY_S.
+
+    SQLite's own waiting sleeps longer the longer it waits, up to 100 ms, so that under steady
+    writing the unlucky starve. Here all wait equally; the lock goes with its process.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                os.close(handle)
+                raise DatabaseBusy(reason="writers queue") from None
+            time.sleep(TURN_POLL_S)
+        else:
+            return handle
+
+
+def _give_turn(_connection: Any, record: Any) -> None:
+    handle = record.info.pop(_TURN, None)
+    if handle is not None:
+        os.close(handle)
 
 
 @contextmanager
@@ -83,6 +126,8 @@ def answering() -> Iterator[None]:
         yield
     except OperationalError as error:
         raise DatabaseBusy(reason=type(error.orig).__name__) from error
+    except PoolTimeout as error:
+        raise DatabaseBusy(reason="no connection left in the pool") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseBusy(reason=type(error.orig).__name__) from error

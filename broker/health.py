@@ -10,6 +10,7 @@ import argparse
 import sys
 import urllib.error
 import urllib.request
+from datetime import datetime
 
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
@@ -61,22 +62,26 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def door(settings: Settings, url: str) -> str | None:
+def door(settings: Settings, url: str, timeout_s: float = TIMEOUT_S) -> str | None:
     """What is wrong with an HTTP door, or None."""
     if not url.startswith(("http://", "https://")):
         return f"{url} is no http address"
     host = (settings.trusted_hosts or ("127.0.0.1",))[0]
     request = urllib.request.Request(url, headers={"Host": host})  # noqa: S310  # scheme checked above
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             return None if answer.status == 200 else f"{url} answers {answer.status}"
     except (urllib.error.URLError, OSError) as error:
         return f"{url} does not answer: {error}"
 
 
-def loop(session: Session, kind: str, node: str) -> str | None:
-    """What is wrong with a heartbeat, or None."""
-    alive = [row for row in heartbeat.alive(session, kind) if node in row.name]
+def loop(session: Session, kind: str, node: str, since: datetime | None = None) -> str | None:
+    """What is wrong with a heartbeat, or None; `since` leaves out those of an earlier run."""
+    alive = [
+        row
+        for row in heartbeat.alive(session, kind)
+        if node in row.name and (since is None or row.beat_at >= since)
+    ]
     where = f" on {node}" if node else ""
     return None if alive else f"no sign of life{where} in the last {heartbeat.STALE_S:g} s"
 

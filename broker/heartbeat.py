@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import case, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from broker import database
@@ -21,13 +22,23 @@ STALE_S = 20.0
 def beat(session: Session, name: str, kind: str) -> None:
     """Write this process's sign of life."""
     now = database.now(session)
-    row = session.get(Heartbeat, name)
-    if row is None:
-        session.add(Heartbeat(name=name, kind=kind, pid=os.getpid(), started_at=now, beat_at=now))
-    else:
-        if row.pid != os.getpid():
-            row.started_at = now
-        row.pid, row.kind, row.beat_at = os.getpid(), kind, now
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    # Two processes of one name may start at the same moment: neither may fail.
+    new = dialect.insert(Heartbeat).values(
+        name=name, kind=kind, pid=os.getpid(), started_at=now, beat_at=now
+    )
+    session.execute(
+        new.on_conflict_do_update(
+            index_elements=[Heartbeat.name],
+            set_={
+                "started_at": case(
+                    (Heartbeat.pid == new.excluded.pid, Heartbeat.started_at),
+                    else_=new.excluded.started_at,
+                ),
+                **{column: new.excluded[column] for column in ("kind", "pid", "beat_at")},
+            },
+        )
+    )
 
 
 def alive(session: Session, kind: str) -> list[Heartbeat]:

@@ -165,6 +165,7 @@ def _queue(session: Session, kind: ReadingKind, now: datetime) -> dict[str, Any]
             .order_by(Reading.finished_at.desc())
             .limit(SAMPLE)
         )
+        if finished is not None
     )
     return {
         "kind": kind.value,

@@ -50,3 +50,9 @@ class Poker:
             self._socket.sendto(payload(audiences).encode(), self._address)
         except OSError:
             return  # the sweep will find it
+
+    def close(self) -> None:
+        """Give the socket back; a later send opens another."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

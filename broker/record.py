@@ -38,6 +38,7 @@ class Record:
 
     def close(self) -> None:
         """Give the connections back."""
+        self._poke.close()
         self.engine.dispose()
 
     @contextmanager
@@ -58,9 +59,8 @@ class Record:
             pokes = events.write_queued(session)
             if pokes and self.engine.dialect.name == "postgresql":
                 poke.notify(session, pokes)  # travels with the commit
-                session.commit()
-            else:
-                session.commit()
+            session.commit()
+            if pokes and self.engine.dialect.name == "sqlite":
                 self._poke.send(pokes)
 
     def again(self, unit: Callable[[Session], T]) -> T:

@@ -55,9 +55,6 @@ class Relay:
         self._log.info("relay is listening", action="relay.started")
         next_beat = 0.0
         while not self._stopping:
-            said = self.hints.wait(self.settings.sweep_s * _jitter(0.8, 1.0))
-            if said:
-                self.wake(said)
             try:
                 if time.monotonic() >= next_beat:
                     with self.record.write() as session:
@@ -72,10 +69,20 @@ class Relay:
                     action="relay.no_redis",
                     error=type(error).__name__,
                 )
+            said = self.hints.wait(self.settings.sweep_s * _jitter(0.8, 1.0))
+            if said:
+                self.wake(said)
 
     def stop(self, *_: int | FrameType | None) -> None:
         """End after the present look."""
         self._stopping = True
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.hints.close()
+        self.redis.close()
+        self.celery.close()
+        self.record.close()
 
     def wake(self, audiences: set[str]) -> None:
         """Tell the streams whose events are new; they look by themselves when this is lost."""
@@ -171,7 +178,10 @@ def main() -> None:
     relay = Relay(settings)
     signal.signal(signal.SIGTERM, relay.stop)
     signal.signal(signal.SIGINT, relay.stop)
-    relay.run()
+    try:
+        relay.run()
+    finally:
+        relay.close()
 
 
 if __name__ == "__main__":

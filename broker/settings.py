@@ -85,6 +85,8 @@ class Settings:
     """How often relay and upkeep look for rows that are due."""
     stream_poll_s: float = 2.0
     """How often a stream looks for events when Redis is silent."""
+    stream_reauthorise_s: float = 30.0
+    """How often a stream asks again whether its listener may still listen."""
     max_upload_bytes: int = 32 * 1024 * 1024
     """Largest request body."""
     min_free_bytes: int = 2 * 1024**3

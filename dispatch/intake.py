@@ -135,7 +135,8 @@ def submit(
         status=CaseStatus.RECEIVED,
         received_at=now,
         updated_at=now,
-        deadline_at=now + (_patience(settings, submission.crew_pre_ktas) if waits else timedelta()),
+        deadline_at=now
+        + (advance.patience(settings, submission.crew_pre_ktas) if waits else timedelta()),
         crew_pre_ktas=submission.crew_pre_ktas,
         age_years=submission.age_years,
         sex=submission.sex,
@@ -177,7 +178,7 @@ def add_image(
     now = database.now(session)
     values: dict[str, Any] = {"image_unusable": None}
     if case.status is CaseStatus.RECEIVED and film.opened.verdict.usable:
-        values["deadline_at"] = case.received_at + _patience(settings, case.crew_pre_ktas)
+        values["deadline_at"] = case.received_at + advance.patience(settings, case.crew_pre_ktas)
     move_case(session, case, case.status, actor, tell=None, **values)
     _attach(session, settings, case, film, now)
     events.audit(session, actor.name, "case.image", case.id, sha256=film.sha256)
@@ -237,9 +238,3 @@ def _attach(session: Session, settings: Settings, case: Case, film: Film, now: d
             for kind in ReadingKind
         )
     events.work_due(session)
-
-
-def _patience(settings: Settings, crew_pre_ktas: int | None) -> timedelta:
-    urgent = crew_pre_ktas is not None and crew_pre_ktas <= 2
-    wait_s = settings.urgent_reading_deadline_s if urgent else settings.reading_deadline_s
-    return timedelta(seconds=settings.scaled(wait_s))

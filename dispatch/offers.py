@@ -50,6 +50,10 @@ class Decision(StrEnum):
     REJECT = "reject"
 
 
+MAX_DELAY_MIN = 240
+"""Longest promise of a bed; the database checks the same."""
+
+
 class Ended(StrEnum):
     """Why we took an offer back."""
 
@@ -103,24 +107,19 @@ def open_round(session: Session, settings: Settings, case: Case, now: datetime) 
 def candidates(
     session: Session, settings: Settings, case: Case, now: datetime
 ) -> list[EmergencyRoomFacts]:
-    """ERs that may be asked now: those never asked, else those whose answer is long ago."""
-    asked = {
-        er_id: (statuses, last)
-        for er_id, statuses, last in (
-            (er_id, {o.status for o in group}, max(o.decided_at or o.offered_at for o in group))
-            for er_id, group in _by_emergency_room(session, case.id).items()
-        )
-    }
+    """ERs that may be asked now: those never asked; then also those whose no is long ago.
+
+    ERs on diversion stay in; routing asks them only when there is nobody else.
+    """
+    asked = _by_emergency_room(session, case.id)
     rooms = session.scalars(select(EmergencyRoom).where(EmergencyRoom.active)).all()
-    never = [room for room in rooms if room.id not in asked]
-    again_before = now - timedelta(seconds=settings.scaled(settings.ask_again_s))
-    if not any(not _diverted(room, now) for room in never):
-        never = [
+    may = [room for room in rooms if room.id not in asked]
+    if all(_diverted(room, now) for room in may):
+        said_no_before = now - timedelta(seconds=settings.scaled(settings.ask_again_s))
+        may += [
             room
             for room in rooms
-            if room.id in asked
-            and not asked[room.id][0] & (OPEN_OFFERS | {OfferStatus.ACCEPTED})
-            and (OfferStatus.REJECTED not in asked[room.id][0] or asked[room.id][1] < again_before)
+            if room.id in asked and _may_be_asked_again(case, asked[room.id], said_no_before)
         ]
     return [
         EmergencyRoomFacts(
@@ -137,7 +136,7 @@ def candidates(
             median_answer_s=None,
             level=EmergencyCentreLevel(room.level),
         )
-        for room in never
+        for room in may
     ]
 
 
@@ -172,19 +171,27 @@ def decide(
     """
     if decision is Decision.REJECT and reason_code is None:
         raise Invalid("reason_code is missing: say why, from the list", field="reason_code")
-    if decision is Decision.ACCEPT_WITH_DELAY and delay_min is None:
-        raise Invalid("delay_min is missing: say in how many minutes", field="delay_min")
+    if decision is Decision.ACCEPT_WITH_DELAY and not 1 <= (delay_min or 0) <= MAX_DELAY_MIN:
+        raise Invalid(
+            f"delay_min: say in how many minutes, 1 to {MAX_DELAY_MIN}", field="delay_min"
+        )
     offer = access.offer(session, actor, offer_id)
     to = {
         Decision.ACCEPT: OfferStatus.ACCEPTED,
         Decision.ACCEPT_WITH_DELAY: OfferStatus.ACCEPTED_WITH_DELAY,
         Decision.REJECT: OfferStatus.REJECTED,
     }[decision]
-    if offer.status is to:
+    another_delay = to is OfferStatus.ACCEPTED_WITH_DELAY and offer.delay_min != delay_min
+    if offer.status is to and not another_delay:
         return offer
     case = session.get_one(Case, offer.case_id)
     if offer.status not in OPEN_OFFERS:
         raise _closed(offer, case)
+    if offer.status is to:
+        raise AlreadyDecided(
+            "you have already promised another delay; withdraw it by accepting or declining",
+            offer_status=str(offer.status),
+        )
     if case.status not in SEEKING_CASES:
         raise AlreadyTaken(status=str(case.status))
     now = database.now(session)
@@ -198,7 +205,8 @@ def decide(
     if decision is Decision.ACCEPT:
         _assign(session, settings, case, offer, actor, now, values)
     else:
-        move_case(session, case, case.status, actor, tell=None)
+        due = _due_if_last(session, case, offer, now) if decision is Decision.REJECT else {}
+        move_case(session, case, case.status, actor, tell=None, **due)
         move_offer(session, offer, to, actor, **values)
         tell_crew(
             session,
@@ -237,7 +245,8 @@ def pass_over(
     if offer.status is OfferStatus.ACCEPTED:
         _search_again(session, settings, case, offer, actor, Ended.PASSED_BY_CREW, note)
     elif offer.status is OfferStatus.ACCEPTED_WITH_DELAY:
-        move_case(session, case, case.status, actor, tell=None)
+        due = _due_if_last(session, case, offer, database.now(session))
+        move_case(session, case, case.status, actor, tell=None, **due)
         end_offers(session, case, [offer], OfferStatus.WITHDRAWN, actor, Ended.PASSED_BY_CREW.value)
     elif offer.ended_reason != Ended.PASSED_BY_CREW:
         raise _closed(offer, case)
@@ -372,7 +381,14 @@ def _search_again(
         emergency_room_id=str(offer.emergency_room_id),
     )
     tell_emergency_room(session, offer, "offer.withdrawn", case, reason=why.value)
-    open_round(session, settings, case, now)
+    if not open_round(session, settings, case, now):
+        case.deadline_at = now  # nobody to ask: advance alarms the control room at once
+
+
+def _due_if_last(session: Session, case: Case, ending: Offer, now: datetime) -> dict[str, datetime]:
+    """A deadline of now when no other offer is open: the next ERs must not wait for a reminder."""
+    others = [o for o in open_offers(session, case.id) if o.id != ending.id]
+    return {} if others else {"deadline_at": now}
 
 
 def _closed(offer: Offer, case: Case) -> Conflict | OfferGone:
@@ -396,6 +412,21 @@ def _by_emergency_room(session: Session, case_id: UUID) -> dict[UUID, list[Offer
     for offer in session.scalars(select(Offer).where(Offer.case_id == case_id)):
         groups.setdefault(offer.emergency_room_id, []).append(offer)
     return groups
+
+
+def _may_be_asked_again(case: Case, earlier: list[Offer], said_no_before: datetime) -> bool:
+    """No offer open or held, and every no of this ER (or of the crew to it) is long enough ago."""
+    for offer in earlier:
+        if offer.status in OPEN_OFFERS or offer.status is OfferStatus.ACCEPTED:
+            return False
+        said_no_at = None
+        if offer.status is OfferStatus.REJECTED:
+            said_no_at = offer.decided_at
+        elif offer.ended_reason in {Ended.GIVEN_BACK, Ended.PASSED_BY_CREW}:
+            said_no_at = case.search_opened_at  # not earlier than the search that it caused
+        if said_no_at is not None and said_no_at >= said_no_before:
+            return False
+    return True
 
 
 def _times_asked(session: Session, case_id: UUID) -> dict[UUID, int]:

@@ -153,47 +153,58 @@ def failed(session: Session, settings: Settings, claim: Claim, code: str, messag
     _move_on(session, settings, claim.case_id, review=True)
 
 
-def rescue(session: Session, settings: Settings) -> list[UUID]:
-    """Give the readings of silent workers back to the queue; returns the ids."""
-    now = database.now(session)
-    lost = session.scalars(
-        select(Reading).where(
-            Reading.status == ReadingStatus.RUNNING, Reading.lease_until_at <= now
+def silent(session: Session) -> Sequence[UUID]:
+    """Readings whose worker let its lease run out."""
+    return session.scalars(
+        select(Reading.id).where(
+            Reading.status == ReadingStatus.RUNNING,
+            Reading.lease_until_at <= database.now(session),
         )
     ).all()
-    rescued = []
-    for reading in lost:
-        last = reading.attempt >= settings.reading_attempts
-        values: dict[str, Any] = (
-            _dead(session, TOO_MANY_ATTEMPTS, f"its worker died {reading.attempt} times")
-            if last
-            else {
-                "status": ReadingStatus.PENDING,
-                "lease_owner": None,
-                "lease_until_at": None,
-                "due_at": now,
-                "error_code": "worker_lost",
-                "error": f"worker {reading.lease_owner} fell silent",
-            }
+
+
+def rescue(session: Session, settings: Settings, reading_id: UUID) -> bool:
+    """Give a silent worker's reading back to the queue; False when there is nothing to rescue.
+
+    One reading per write unit: two of one case in one unit could wait in a circle with the worker
+    of the second, which writes its reading first and the case after it.
+    """
+    now = database.now(session)
+    reading = session.get(Reading, reading_id)
+    if reading is None:
+        return False
+    last = reading.attempt >= settings.reading_attempts
+    values: dict[str, Any] = (
+        _dead(session, TOO_MANY_ATTEMPTS, f"its worker died {reading.attempt} times")
+        if last
+        else {
+            "status": ReadingStatus.PENDING,
+            "lease_owner": None,
+            "lease_until_at": None,
+            "due_at": now,
+            "error_code": "worker_lost",
+            "error": f"worker {reading.lease_owner} fell silent",
+        }
+    )
+    won = session.execute(
+        update(Reading)
+        .where(
+            Reading.id == reading.id,
+            Reading.status == ReadingStatus.RUNNING,
+            Reading.attempt == reading.attempt,
+            Reading.lease_until_at <= now,
         )
-        won = session.execute(
-            update(Reading)
-            .where(
-                Reading.id == reading.id,
-                Reading.status == ReadingStatus.RUNNING,
-                Reading.attempt == reading.attempt,
-                Reading.lease_until_at <= now,
-            )
-            .values(**values)
-            .execution_options(synchronize_session=False)
-        ).rowcount  # type: ignore[attr-defined]  # CursorResult
-        if won:
-            rescued.append(reading.id)
-            events.work_due(session)
-            if last:
-                _note_dead(session, reading.id, reading.case_id, TOO_MANY_ATTEMPTS)
-                _move_on(session, settings, reading.case_id, review=True)
-    return rescued
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+    if won != 1:
+        return False
+    session.refresh(reading)  # advance must see how it ended
+    events.work_due(session)
+    if last:
+        _note_dead(session, reading.id, reading.case_id, TOO_MANY_ATTEMPTS)
+        _move_on(session, settings, reading.case_id, review=True)
+    return True
 
 
 def requeue(session: Session, actor_name: str, case: Case) -> list[UUID]:

@@ -7,6 +7,7 @@ need not carry pydicom. numpy, Pillow and pydicom only.
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from pydicom.encaps import get_frame
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
-from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.pixels.processing import apply_modality_lut, apply_windowing
 from pydicom.pixels.utils import pixel_array
 from pydicom.tag import Tag
 
@@ -39,6 +40,9 @@ from models.film import (
     colour_thumbnail,
     too_many_pixels,
 )
+
+# pydicom's remarks quote header values, which may name a patient.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 MAX_INFLATED_BYTES = 128 * 2**20
 """Largest deflated DICOM data set: twice MAX_PIXELS of 16 bits would not be a radiograph."""
@@ -78,6 +82,8 @@ def open_dicom(data: bytes) -> FileDataset:
     """
     with _parsing(FilmFault.DICOM_UNREADABLE, "The DICOM file cannot be parsed."):
         dataset = pydicom.dcmread(io.BytesIO(_inflated(data)), force=True)
+        if not len(dataset):  # what pydicom returns when the end comes before a delimiter
+            raise EOFError("no element")
         _check_elements(dataset)
         _check_object(dataset)
         if "TransferSyntaxUID" not in dataset.file_meta:
@@ -226,7 +232,7 @@ def _check_pixel_description(dataset: Dataset) -> None:
         )
     rows, columns = whole("Rows"), whole("Columns")
     samples, allocated = whole("SamplesPerPixel", 1), whole("BitsAllocated")
-    stored = whole("BitsStored", allocated)
+    stored = whole("BitsStored")
     photometric = _text(dataset, "PhotometricInterpretation")
     if rows < 1 or columns < 1:
         raise _wrong(f"{rows} rows x {columns} columns")
@@ -318,18 +324,35 @@ def _windowed(
         real = np.asarray(apply_modality_lut(stored, dataset), np.float64)
     except Exception:  # a damaged modality LUT: show the stored values
         real = stored.astype(np.float64)
-    try:
-        shown = np.asarray(apply_voi_lut(real.round().astype(stored.dtype), dataset), np.float64)
-    except Exception:  # a window of width 0, a text, a damaged LUT
-        shown = real
+    shown = real
+    for transform in (_looked_up, apply_windowing):
+        try:
+            shown = np.asarray(transform(real, dataset), np.float64)
+        except Exception:  # noqa: S112 - no or a damaged table; a window of width 0, or a text
+            continue
+        break
     seen = counts > 0
-    if not np.isfinite(shown).all() or np.array_equal(shown, real):
+    if np.isfinite(shown).all() and np.ptp(shown[seen]) > 0 and not np.array_equal(shown, real):
+        low, high = float(shown.min()), float(shown.max())
+    else:  # no window, or one that shows nothing of this film
         shown = real
         low, high = _percentiles(real[seen], counts[seen])
-    else:
-        low, high = float(shown.min()), float(shown.max())
     brightness: npt.NDArray[np.float64] = np.clip((shown - low) / max(high - low, 1e-6), 0, 1)
     return brightness
+
+
+def _looked_up(real: npt.NDArray[np.float64], dataset: Dataset) -> npt.NDArray[Any]:
+    """The first VOI LUT (PS3.3 C.11.2.1.1); raises if there is none that can be used.
+
+    pydicom's own wraps around at 256 when the entries have 8 bits.
+    """
+    table = dataset.VOILUTSequence[0]
+    entries, first, bits = (int(value) for value in table.LUTDescriptor)
+    data = table.LUTData
+    words = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data, np.int64)
+    if len(words) != (entries or 2**16) or not 8 <= bits <= 16:
+        raise ValueError("VOI LUT")
+    return np.asarray(words[np.clip(real.round().astype(np.int64) - first, 0, len(words) - 1)])
 
 
 def _percentiles(

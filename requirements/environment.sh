@@ -42,7 +42,7 @@ fi
 pip() {
     "$folder/bin/python" -m pip --disable-pip-version-check "$@"
 }
-echo "goldentime: installing $lock into $folder" >&2
+echo "goldentime: installing $lock into $folder (minutes, the first time)" >&2
 # The lock is complete, so nothing is resolved here (--no-deps): what is not in it cannot come in.
-pip install --quiet --no-deps --require-hashes -r "$lock" >&2
-pip install --quiet --no-deps --no-build-isolation --editable . >&2
+pip install -qq --no-deps --require-hashes -r "$lock" >&2
+pip install -qq --no-deps --no-build-isolation --editable . >&2

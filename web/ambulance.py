@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, cast
 from uuid import UUID, uuid4
 
 from flask import request
-from flask_smorest import Blueprint
-from werkzeug.datastructures import FileStorage
 
-from broker.errors import BadRequest, IdempotencyKeyMissing, Invalid
-from broker.lifecycle import Role
+from broker.errors import Conflict, IdempotencyKeyMissing, IdempotencyKeyReused
+from broker.lifecycle import TERMINAL_CASES, Role
 from dispatch import access, intake, offers, transport
 from dispatch.intake import Receipt, Submission
 from web import schemas
 from web.auth import actor, allow
+from web.bodies import Room, case_text, one_image, strict_json
 from web.presenting import case_picture, offer_picture
 from web.state import here
 
-blueprint = Blueprint("ambulance", __name__, url_prefix="/api/v1", description="What a crew does")
+blueprint = Room("ambulance", __name__, url_prefix="/api/v1", description="What a crew does")
 
 KEY_LENGTH = (8, 100)
 MULTIPART: dict[str, Any] = {
@@ -85,9 +83,13 @@ def submit_case() -> Receipt:
                 return earlier
         case_id = uuid4()
         intake.keep(state.store, case_id, film)
-        receipt = state.record.again(
-            lambda s: intake.submit(s, state.settings, who, key, submission, film, case_id)
-        )
+        try:
+            receipt = state.record.again(
+                lambda s: intake.submit(s, state.settings, who, key, submission, film, case_id)
+            )
+        except IdempotencyKeyReused:  # by another body, a moment earlier
+            state.store.delete(case_id)
+            raise
         if receipt.case_id != case_id:
             state.store.delete(case_id)  # the same submission, a moment earlier
         return receipt
@@ -101,7 +103,9 @@ def put_image(case_id: UUID) -> Receipt:
     """Add a film to a case, or replace it."""
     state, who = here(), actor()
     with state.record.read() as session:
-        access.case(session, who, case_id)
+        case = access.case(session, who, case_id)
+        if case.status in TERMINAL_CASES:  # add_image asks again; here before bytes are stored
+            raise Conflict(f"the case is {case.status}", status=str(case.status))
     upload = one_image(required=True)
     assert upload is not None
     state.store.check_room()
@@ -127,7 +131,7 @@ def get_receipt(case_id: UUID) -> Receipt:
 def patch_case(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
     """New vitals, position, level or complaint."""
     state, who = here(), actor()
-    changes = {k: data[k] for k in ("crew_pre_ktas", "complaint") if k in data}
+    changes: dict[str, Any] = {k: data[k] for k in ("crew_pre_ktas", "complaint") if k in data}
     changes |= data.get("position") or {}
     return state.record.again(
         lambda s: case_picture(
@@ -234,16 +238,7 @@ def idempotency_key() -> str:
 
 def read_case() -> Submission:
     """The case of a multipart or JSON request; ValidationError names the field."""
-    if request.mimetype == "application/json":
-        text = request.get_data(as_text=True)
-    elif request.mimetype == "multipart/form-data":
-        unknown = set(request.form) - {"case"}
-        if unknown:
-            raise Invalid(f"unknown form field {sorted(unknown)[0]!r}; send `case` and `image`")
-        text = request.form.get("case", "{}")
-    else:
-        raise BadRequest("send multipart/form-data with `image` and `case`, or JSON without a film")
-    data = schemas.CaseIn().load(strict_json(text))
+    data = schemas.CaseIn().load(strict_json(case_text()))
     return Submission(
         crew_pre_ktas=data.get("crew_pre_ktas"),
         age_years=data.get("age_years"),
@@ -261,36 +256,3 @@ def vitals_columns(data: dict[str, Any]) -> dict[str, Any] | None:
     if "consciousness" in vitals:
         vitals["consciousness"] = vitals["consciousness"].value
     return vitals or None
-
-
-def strict_json(text: str) -> Any:
-    """JSON without NaN, duplicate names or bottomless nesting; BadRequest otherwise."""
-
-    def refuse_constant(word: str) -> None:
-        raise BadRequest(f"{word} is no JSON number")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise BadRequest("a name stands twice in one JSON object")
-        return found
-
-    try:
-        return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique)
-    except ValueError as error:
-        raise BadRequest(f"`case` is no JSON: {error}") from error
-    except RecursionError as error:
-        raise BadRequest("the JSON is nested too deep") from error
-
-
-def one_image(*, required: bool) -> FileStorage | None:
-    """The one file of the request, if any."""
-    unknown = set(request.files) - {"image"}
-    if unknown:
-        raise Invalid(f"unknown file field {sorted(unknown)[0]!r}; send `image`")
-    files = request.files.getlist("image")
-    if len(files) > 1:
-        raise Invalid("send one image at a time", field="image")
-    if not files and required:
-        raise Invalid("`image` is missing", field="image")
-    return files[0] if files else None

@@ -6,6 +6,7 @@ No routes and no rules live here; only which rooms a process has and the setting
 from __future__ import annotations
 
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, request
@@ -21,6 +22,7 @@ from web import (
     errors,
     operations,
     pages,
+    schemas,
     session,
     stream,
 )
@@ -33,10 +35,25 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
+class ProblemApi(Api):
+    """flask-smorest's document with our errors; answering them is web/errors.py's."""
+
+    def _register_responses(self) -> None:
+        described = {status.name: status.phrase for status in HTTPStatus}
+        described[self.DEFAULT_ERROR_RESPONSE_NAME] = "A problem with a stable code"
+        for name, phrase in described.items():
+            content = {errors.MEDIA_TYPE: {"schema": schemas.ProblemOut}}
+            response = {"description": phrase, "content": content}
+            self.spec.components.response(name, response, lazy=True)
+
+    def _register_error_handlers(self) -> None:
+        return
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """The gateway: API under /api/v1, its description, pages, health."""
     settings = settings or settings_.from_env()
-    app = _flask(settings, "gateway")
+    app = _flask(settings, "gateway", static=True)
     app.config.update(
         API_TITLE="goldentime",
         API_VERSION="v1",
@@ -61,8 +78,8 @@ def create_app(settings: Settings | None = None) -> Flask:
             "security": [{"device": []}, {"person": []}],
         },
     )
-    api = Api(app)
-    api.ERROR_SCHEMA = None  # type: ignore[assignment]  # errors are described once, below
+    api = ProblemApi(app)
+    api.spec.components.schema("CaseIn", schema=schemas.CaseIn)  # named by the form, by hand
     for room in (
         session.blueprint,
         ambulance.blueprint,
@@ -83,7 +100,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 def create_stream_app(settings: Settings | None = None) -> Flask:
     """The stream process: server-sent events and health."""
     settings = settings or settings_.from_env()
-    app = _flask(settings, "stream")
+    app = _flask(settings, "stream", static=False)
     app.extensions["goldentime.waker"] = stream.Waker(settings)
     app.register_blueprint(stream.blueprint)
     app.register_blueprint(operations.health)
@@ -101,9 +118,9 @@ def create_stream_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-def _flask(settings: Settings, process: str) -> Flask:
+def _flask(settings: Settings, process: str, *, static: bool) -> Flask:
     logs.set_up(settings, process)
-    app = Flask("web")
+    app = Flask("web", static_folder="static" if static else None)
     secure = settings.cookie_secure
     app.config.update(
         SECRET_KEY=settings.require_secret(),
@@ -129,7 +146,7 @@ def _flask(settings: Settings, process: str) -> Flask:
         headers: dict[str, Any] = {
             "Content-Security-Policy": policy,
             "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
+            "Referrer-Policy": "same-origin",  # the CSRF check over TLS looks at it
         }
         for name, value in headers.items():
             response.headers.setdefault(name, value)

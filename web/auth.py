@@ -15,17 +15,20 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerifyMismatchError
+from argon2.exceptions import InvalidHashError, VerificationError
 from flask import Flask, g, request, session
+from flask_smorest import Blueprint
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from broker import database
+from broker import database, events
 from broker.errors import NotAllowed, NotSignedIn, SignInFailed
 from broker.lifecycle import Role
+from broker.record import Record
 from broker.tables import Account, DeviceToken
 from dispatch.access import Actor
+from web.bodies import MAX_TEXT_BYTES
 from web.errors import problem
 from web.state import here
 
@@ -36,38 +39,56 @@ _NOBODY = hasher.hash(secrets.token_hex(16))
 """Checked when there is no such account, so that both answers take equally long."""
 LOCK_AFTER = 5
 """Wrong passwords in a row before an account pauses."""
+FIRST_PAUSE_S = 15.0
+LONGEST_PAUSE_S = 900.0
+NO_ROLES: frozenset[Role] = frozenset()
+"""What a route has that names nobody: it is refused to everybody."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def allow(*roles: Role) -> Callable[[View], View]:
-    """Name the roles that may use a route."""
+    """Name the roles that may use a route; the OpenAPI document says so as x-roles."""
 
     def mark(view: View) -> View:
-        view.roles = frozenset(roles)  # type: ignore[attr-defined]  # read by check()
-        return view
+        return _named(view, frozenset(roles), {"x-roles": sorted(roles)})
 
     return mark
 
 
 def public(view: View) -> View:
     """A route for everybody."""
-    view.roles = None  # type: ignore[attr-defined]  # read by check()
-    return view
+    return _named(view, None, {"x-roles": ["everybody"], "security": []})
+
+
+def _named(view: View, roles: frozenset[Role] | None, documented: dict[str, Any]) -> View:
+    named: View = Blueprint.doc(**documented)(view)
+    named.roles = roles  # type: ignore[attr-defined]  # read by check()
+    return named
 
 
 def open_to_all(app: Flask, endpoint: str) -> None:
     """Make a library's route public."""
     view = app.view_functions[endpoint]
-    app.view_functions[endpoint] = public(
-        wraps(view)(lambda *args, **kwargs: view(*args, **kwargs))
-    )
+
+    def unchanged(*args: Any, **kwargs: Any) -> Any:
+        return view(*args, **kwargs)
+
+    app.view_functions[endpoint] = public(wraps(view)(unchanged))
 
 
 def actor() -> Actor:
     """Whoever makes this request; NotSignedIn when nobody is known."""
-    found: Actor | None = g.get("actor")
+    found = anybody()
     if found is None:
         raise NotSignedIn()
+    return found
+
+
+def anybody() -> Actor | None:
+    """Whoever makes this request, if known; looked up once, and only when somebody asks."""
+    if "actor" not in g:
+        g.actor = identify()
+    found: Actor | None = g.actor
     return found
 
 
@@ -82,13 +103,14 @@ def register(app: Flask) -> None:
 
     @app.before_request
     def check() -> None:
+        if request.mimetype != "multipart/form-data":
+            request.max_content_length = MAX_TEXT_BYTES
         view = app.view_functions.get(request.endpoint or "")
         if view is None:
             return  # 404 or 405, answered by the router
-        if not hasattr(view, "roles"):
+        roles: frozenset[Role] | None = getattr(view, "roles", NO_ROLES)
+        if roles is NO_ROLES:
             raise NotAllowed(f"{request.endpoint} names no role")
-        roles: frozenset[Role] | None = view.roles
-        g.actor = identify()
         if roles is None:
             return
         if actor().role not in roles:
@@ -136,36 +158,56 @@ def by_session(db: Session, cookie: Mapping[str, Any]) -> Actor | None:
     return Actor(row.role, f"account:{row.id}", row.ambulance_id, row.emergency_room_id)
 
 
-def sign_in(db: Session, name: str, password: str) -> Account | None:
-    """Check a password and count failures; the door raises SignInFailed for None after the commit.
+def sign_in(record: Record, name: str, password: str) -> Account:
+    """Check a password and start a new session; SignInFailed is the one answer to every failure.
 
-    The session is rotated on success.
+    Hashing takes its time outside the transactions, so that nobody waits for it. Each failure in a
+    row beyond LOCK_AFTER doubles the pause in which even the right password is refused.
     """
-    account = db.scalars(select(Account).where(Account.sign_in_name == name)).one_or_none()
-    now = database.now(db)
-    locked = account is not None and (account.locked_until_at or now) > now
+    with record.read() as db:
+        shown = db.scalar(select(Account.password_hash).where(Account.sign_in_name == name))
     try:
-        hasher.verify(account.password_hash if account else _NOBODY, password)
-        right = account is not None and account.active and not locked
-    except (VerifyMismatchError, InvalidHashError):
-        right = False
-        if account is not None and not locked:
-            account.failed_sign_ins += 1
-            over = account.failed_sign_ins - LOCK_AFTER
-            if over >= 0:
-                account.locked_until_at = now + timedelta(seconds=min(2**over * 15, 900))
-    if not right or account is None:
-        return None
-    account.failed_sign_ins, account.locked_until_at = 0, None
+        hasher.verify(shown or _NOBODY, password)
+        proven = shown
+    except (VerificationError, InvalidHashError):
+        proven = None
+    account = record.again(lambda db: _note_sign_in(db, name, proven))
+    if account is None:
+        raise SignInFailed()
     session.clear()
     session.permanent = True
     session["account"], session["epoch"] = str(account.id), account.session_epoch
     return account
 
 
-def refuse_sign_in() -> None:
-    """The one answer to every failed sign-in."""
-    raise SignInFailed()
+def _note_sign_in(db: Session, name: str, proven: str | None) -> Account | None:
+    """Count a failure or forget earlier ones; the account when it may come in.
+
+    proven: the hash that the password fits, so that one changed meanwhile does not count.
+    """
+    account = db.scalars(
+        select(Account).where(Account.sign_in_name == name).with_for_update()
+    ).one_or_none()
+    now = database.now(db)
+    locked = (
+        account is not None
+        and account.locked_until_at is not None
+        and account.locked_until_at > now
+    )
+    welcome = (
+        account is not None and account.active and not locked and account.password_hash == proven
+    )
+    if account is not None and welcome:
+        account.failed_sign_ins, account.locked_until_at = 0, None
+    elif account is not None and not locked:
+        account.failed_sign_ins += 1
+        over = account.failed_sign_ins - LOCK_AFTER
+        if over >= 0:
+            pause_s = min(FIRST_PAUSE_S * 2 ** min(over, 10), LONGEST_PAUSE_S)
+            account.locked_until_at = now + timedelta(seconds=pause_s)
+    who = f"account:{account.id}" if account else "nobody"
+    events.audit(db, who, "session.sign_in", None, success=welcome)
+    return account if welcome else None
 
 
 def hash_password(password: str) -> str:

@@ -1,13 +1,13 @@
-"""What crew, ER and control room do alike: look at cases and films, follow events, write messages."""
+"""What crew, ER and control room do alike: cases and films, events, messages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from flask import Response, redirect, request
-from flask_smorest import Blueprint
 from sqlalchemy import select
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -15,16 +15,16 @@ from broker import events
 from broker.errors import NotFound
 from broker.lifecycle import LIVE_CASES, ReadingKind, Role
 from broker.tables import Case, EmergencyRoom, Finding, Message, Reading
-from dispatch import access, advance, inbox
+from dispatch import access, advance, inbox, transport
 from models import xray
+from models.xray import Box
 from web import schemas
 from web.auth import actor, allow
+from web.bodies import Room
 from web.presenting import case_picture
 from web.state import here
 
-blueprint = Blueprint(
-    "cases", __name__, url_prefix="/api/v1", description="Cases, events, messages"
-)
+blueprint = Room("cases", __name__, url_prefix="/api/v1", description="Cases, events, messages")
 PARTIES = (Role.CREW, Role.EMERGENCY_ROOM, Role.CONTROL_ROOM)
 
 
@@ -55,6 +55,17 @@ def get_case(case_id: UUID) -> dict[str, Any]:
         return case_picture(session, state.settings, who, case)
 
 
+@blueprint.route("/cases/<uuid:case_id>/close", methods=["POST"])
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.CREW, Role.EMERGENCY_ROOM)
+def close_case(case_id: UUID) -> dict[str, Any]:
+    """The patient is handed over; crew or the ER that holds the case."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: case_picture(s, state.settings, who, transport.close(s, who, case_id))
+    )
+
+
 @blueprint.route("/cases/<uuid:case_id>/image", methods=["GET"])
 @blueprint.arguments(schemas.ImageQuery, location="query")
 @blueprint.response(200, content_type="image/png")
@@ -78,13 +89,9 @@ def get_image(query: dict[str, Any], case_id: UUID) -> Response:
         pixels = xray.decode(png).pixels
         scale = image.rendition_width_px / image.width_px
         scaled = [
-            (
-                box.label,
-                box.score,
-                *(v * scale for v in (box.x0, box.y0, box.x1, box.y1) if v is not None),
-            )
-            for box in boxes
-            if box.above_threshold
+            Box(found.label, found.score, *(corner * scale for corner in corners(found)))
+            for found in boxes
+            if found.above_threshold
         ]
         if query["boxes"]:
             pixels = xray.draw_boxes(pixels, scaled)
@@ -94,6 +101,16 @@ def get_image(query: dict[str, Any], case_id: UUID) -> Response:
     response = Response(png, mimetype="image/png")
     response.headers["Content-Disposition"] = f'inline; filename="{case_id}.png"'
     return response
+
+
+def corners(found: Finding) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 of a region in pixels of the original film."""
+    x0, y0, x1, y1 = found.x0, found.y0, found.x1, found.y1
+    assert x0 is not None  # detect writes boxes only
+    assert y0 is not None
+    assert x1 is not None
+    assert y1 is not None
+    return x0, y0, x1, y1
 
 
 @blueprint.route("/emergency-rooms", methods=["GET"])
@@ -116,7 +133,9 @@ def poll_inbox(query: dict[str, Any]) -> dict[str, Any]:
     audience = actor().audience or ""
     with here().record.read() as session:
         entries = events.after(session, audience, query["after"])
-        return {"events": entries, "last_seq": entries[-1].seq if entries else query["after"]}
+        # A number from elsewhere would wait for ever.
+        last = min(query["after"], events.last_seq(session, audience))
+        return {"events": entries, "last_seq": entries[-1].seq if entries else last}
 
 
 @blueprint.route("/events", methods=["GET"])
@@ -128,7 +147,8 @@ def poll_inbox(query: dict[str, Any]) -> dict[str, Any]:
 @allow(*PARTIES)
 def to_stream() -> BaseResponse:
     """Server-sent events (Last-Event-ID resumes without a gap)."""
-    query = f"?{request.query_string.decode()}" if request.query_string else ""
+    after = request.args.get("after")
+    query = f"?{urlencode({'after': after})}" if after else ""
     return redirect(f"{here().settings.stream_url}/api/v1/events{query}", code=307)
 
 

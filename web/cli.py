@@ -132,10 +132,12 @@ def prepare(settings: Settings) -> Prepared:
 def sample_film() -> Path:
     """One of the generated sample radiographs that the project ships."""
     folder = resources.files("models") / "samples"
-    films = sorted(p for p in folder.iterdir() if p.name.endswith((".png", ".jpg", ".dcm")))
+    films = sorted(
+        str(film) for film in folder.iterdir() if film.name.endswith((".png", ".jpg", ".dcm"))
+    )
     if not films:
         raise GoldentimeError("models/samples holds no sample radiograph")
-    return Path(str(films[0]))
+    return Path(films[0])
 
 
 def register(argv: list[str]) -> int:

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from flask_smorest import Blueprint
 from sqlalchemy import select
 
 from broker import database, events
@@ -17,12 +16,11 @@ from dispatch import access, advance, offers
 from dispatch.offers import Decision
 from web import schemas
 from web.auth import actor, allow
+from web.bodies import Room
 from web.presenting import offer_picture
 from web.state import here
 
-blueprint = Blueprint(
-    "emergency_room", __name__, url_prefix="/api/v1", description="What an ER does"
-)
+blueprint = Room("emergency_room", __name__, url_prefix="/api/v1", description="What an ER does")
 
 
 @blueprint.route("/offers", methods=["GET"])

@@ -1,4 +1,4 @@
-"""Exceptions to HTTP, once: every error is application/problem+json (RFC 9457) with a stable code."""
+"""Exceptions to HTTP, once: every error is problem+json (RFC 9457) with a stable code."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 from flask import Flask, Response, request
 from marshmallow import ValidationError
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from broker import logs
 from broker.errors import GoldentimeError, TooLarge
 
+MEDIA_TYPE = "application/problem+json"
 HTTP_CODES = {
     400: "bad_request",
     404: "not_found",
@@ -31,13 +32,24 @@ def problem(status: int, code: str, detail: str, **extra: Any) -> Response:
     response = Response(
         json.dumps(body, ensure_ascii=False, default=str),
         status=status,
-        mimetype="application/problem+json",
+        mimetype=MEDIA_TYPE,
     )
     if status == 503:
         response.headers["Retry-After"] = "2"
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="goldentime"'
     return response
+
+
+def first_message(messages: Any) -> str:
+    """The first of marshmallow's messages with the way to its field: `vitals.pulse_per_min: …`."""
+    way = []
+    while isinstance(messages, dict) and messages:
+        name, messages = next(iter(messages.items()))
+        if name != "_schema":
+            way.append(str(name))
+    text = messages[0] if isinstance(messages, list) and messages else messages
+    return f"{'.'.join(way)}: {text}" if way else str(text)
 
 
 def register(app: Flask) -> None:
@@ -49,16 +61,13 @@ def register(app: Flask) -> None:
             logs.logger().warning(
                 "refused", action="http.error", code=error.code, path=request.path
             )
-        return problem(error.status, error.code, error.message, **error.extra)
+        # RFC 9457 keeps `status` for HTTP's: where a case or offer stands is its `state`.
+        extra = {"state" if name == "status" else name: v for name, v in error.extra.items()}
+        return problem(error.status, error.code, error.message, **extra)
 
     @app.errorhandler(ValidationError)
     def shape(error: ValidationError) -> Response:
-        return problem(
-            422,
-            "invalid",
-            "some fields are missing, unknown or out of range",
-            errors=error.messages,
-        )
+        return problem(422, "invalid", first_message(error.messages), errors=error.messages)
 
     @app.errorhandler(RequestEntityTooLarge)
     def large(_: RequestEntityTooLarge) -> Response:
@@ -67,13 +76,14 @@ def register(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def werkzeug(error: HTTPException) -> Response:
         status = error.code or 500
-        data = getattr(error, "data", None) or {}
-        return problem(
-            status,
-            HTTP_CODES.get(status, "error"),
-            error.description or error.name,
-            errors=data.get("messages"),
-        )
+        found = (getattr(error, "data", None) or {}).get("messages")
+        if found:  # webargs puts the place of the arguments around what the schema said
+            found = next(iter(found.values()))
+        detail = first_message(found) if found else error.description or error.name
+        answer = problem(status, HTTP_CODES.get(status, "error"), detail, errors=found)
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        return answer
 
     @app.errorhandler(Exception)
     def unexpected(_: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""gunicorn's settings for the stream; a stream holds a thread, so there are many and few workers."""
+"""gunicorn's settings for the stream: every stream holds a thread, so there are many of them."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from flask import Response
-from flask_smorest import Blueprint
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import select
 
@@ -20,13 +19,14 @@ from broker.tables import Case
 from dispatch import reading
 from web import schemas
 from web.auth import actor, allow, public
+from web.bodies import Room
 from web.errors import problem
 from web.state import here
 
-blueprint = Blueprint(
+blueprint = Room(
     "operations", __name__, url_prefix="/api/v1/operations", description="What operations watches"
 )
-health = Blueprint("health", __name__, description="Health and metrics")
+health = Room("health", __name__, description="Health and metrics")
 
 
 @blueprint.route("/queues", methods=["GET"])

@@ -20,6 +20,7 @@ from dispatch.access import GRANTING_OFFERS, Actor
 
 NOTICE = "AI output of research software, not a medical device: not for diagnosis."
 TOP = 3
+IDENTIFYING_FACTS = frozenset({"patient_age_years", "study_time"})
 
 
 def case_picture(session: Session, settings: Settings, actor: Actor, case: Case) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def case_picture(session: Session, settings: Settings, actor: Actor, case: Case)
     shown["vitals"] = advance.latest_vitals(session, case.id)
     shown["triage"] = triage_picture(case.triage)
     image = advance.current_image(session, case.id)
-    shown["image"] = image_picture(session, image) if image else None
+    shown["image"] = image_picture(session, image, identity) if image else None
     if actor.role is not Role.EMERGENCY_ROOM:
         shown["offers"] = [offer_picture(session, settings, None, o) for o in case.offers]
     return shown
@@ -67,8 +68,11 @@ def offer_picture(
     return shown
 
 
-def image_picture(session: Session, image: Image) -> dict[str, Any]:
-    """The film's facts, how far its readings are, and what they found."""
+def image_picture(session: Session, image: Image, identity: bool) -> dict[str, Any]:
+    """The film's facts, how far its readings are, and what they found.
+
+    Without `identity` the header's facts go out as an age band and no time.
+    """
     readings = session.scalars(
         select(Reading).where(Reading.image_id == image.id).order_by(Reading.kind)
     ).all()
@@ -88,7 +92,12 @@ def image_picture(session: Session, image: Image) -> dict[str, Any]:
         "width_px": image.width_px,
         "height_px": image.height_px,
         "unusable_reason": image.unusable_reason,
-        "facts": image.facts,
+        "facts": {
+            name: fact
+            for name, fact in (image.facts or {}).items()
+            if identity or name not in IDENTIFYING_FACTS
+        }
+        or None,
         "readings": readings,
         "findings": labels,
         "top3": labels[:TOP],

@@ -5,6 +5,7 @@ Unknown fields are refused on the way in. Units stand in the names.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
@@ -22,10 +23,16 @@ from dispatch.inbox import Recipient
 from dispatch.news2 import Consciousness
 from dispatch.offers import Decision
 
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+    "\u202a-\u202e\u2066-\u2069"  # turn the reading direction: what is shown is not what is stored
+    "\ud800-\udfff]"
+)
+
 
 def no_control_characters(text: str) -> None:
     """Refuse characters that no keyboard types; line breaks and tabs may stay."""
-    if any((ord(c) < 32 and c not in "\n\t") or 0xD800 <= ord(c) <= 0xDFFF for c in text):
+    if _CONTROL.search(text):
         raise ValidationError("contains control characters")
 
 
@@ -42,6 +49,18 @@ def _whole(low: int, high: int, meaning: str) -> fields.Integer:
         validate=validate.Range(low, high),
         metadata={"description": meaning},
     )
+
+
+class Number(fields.Float):
+    """A finite JSON number; text that looks like one is a mistake."""
+
+    def __init__(self, low: float, high: float, **more: Any) -> None:
+        super().__init__(allow_nan=False, validate=validate.Range(low, high), **more)
+
+    def _validated(self, value: Any) -> float:
+        if isinstance(value, str):
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
 
 
 class In(Schema):
@@ -70,7 +89,7 @@ class VitalsIn(In):
     consciousness = fields.Enum(
         Consciousness, by_value=True, allow_none=True, metadata={"description": "ACVPU"}
     )
-    temperature_c = fields.Float(allow_none=True, allow_nan=False, validate=validate.Range(15, 46))
+    temperature_c = Number(15, 46, allow_none=True)
 
     @validates_schema
     def not_swapped(self, data: dict[str, Any], **_: Any) -> None:
@@ -83,8 +102,8 @@ class VitalsIn(In):
 class PositionIn(In):
     """WGS 84 degrees."""
 
-    latitude = fields.Float(required=True, allow_nan=False, validate=validate.Range(-90, 90))
-    longitude = fields.Float(required=True, allow_nan=False, validate=validate.Range(-180, 180))
+    latitude = Number(-90, 90, required=True)
+    longitude = Number(-180, 180, required=True)
 
     @validates_schema
     def not_null_island(self, data: dict[str, Any], **_: Any) -> None:
@@ -113,7 +132,7 @@ class CaseFactsIn(In):
 class CaseIn(CaseFactsIn):
     """A case as a crew submits it; everything may be unknown."""
 
-    age_years = fields.Float(allow_none=True, allow_nan=False, validate=validate.Range(0, 130))
+    age_years = Number(0, 130, allow_none=True)
     sex = fields.String(
         allow_none=True, validate=validate.OneOf(["female", "male", "other", "unknown"])
     )
@@ -122,6 +141,12 @@ class CaseIn(CaseFactsIn):
 
 class CasePatchIn(CaseFactsIn):
     """New facts on the way."""
+
+    @validates_schema
+    def says_something(self, data: dict[str, Any], **_: Any) -> None:
+        """An empty change is a mistake, and would wake everybody."""
+        if not data:
+            raise ValidationError("says nothing new")
 
 
 class CancelIn(In):
@@ -137,6 +162,15 @@ class DecisionIn(In):
     reason_code = fields.Enum(DeclineReason, by_value=True, allow_none=True)
     delay_min = _whole(1, 240, "yes, in this many minutes")
     note = _text(500)
+
+    @validates_schema
+    def not_contradictory(self, data: dict[str, Any], **_: Any) -> None:
+        """A reason belongs to a no, minutes to a later yes."""
+        decision = data["decision"]
+        if data.get("reason_code") is not None and decision is not Decision.REJECT:
+            raise ValidationError(f"contradicts {decision.value}", "reason_code")
+        if data.get("delay_min") is not None and decision is not Decision.ACCEPT_WITH_DELAY:
+            raise ValidationError(f"contradicts {decision.value}", "delay_min")
 
 
 class WithdrawIn(In):
@@ -159,6 +193,13 @@ class DiversionIn(In):
     minutes = _whole(1, 1440, "how long; 60 when left out")
     reason = _text(200)
 
+    @validates_schema
+    def not_contradictory(self, data: dict[str, Any], **_: Any) -> None:
+        """An end has no length and needs no reason."""
+        for name in ("minutes", "reason"):
+            if data.get(name) is not None and not data["on"]:
+                raise ValidationError("contradicts on: false", name)
+
 
 class MessageIn(In):
     """Words to another party of the case."""
@@ -170,8 +211,12 @@ class MessageIn(In):
 class SignInIn(In):
     """A person's name and password."""
 
-    name = fields.String(required=True, validate=validate.Length(1, 60))
-    password = fields.String(required=True, validate=validate.Length(1, 200), load_only=True)
+    name = fields.String(required=True, validate=[validate.Length(1, 60), no_control_characters])
+    password = fields.String(
+        required=True,
+        validate=[validate.Length(1, 200), no_control_characters],
+        load_only=True,
+    )
 
 
 class InboxQuery(Schema):
@@ -265,6 +310,9 @@ class ImageOut(Schema):
 class VitalsOut(VitalsIn):
     """Vital signs with the time they came."""
 
+    consciousness = fields.String(  # type: ignore[assignment]  # the record keeps the letter
+        allow_none=True, metadata={"description": "ACVPU"}
+    )
     recorded_at = fields.AwareDateTime()
 
 
@@ -337,7 +385,7 @@ class CaseOut(Schema):
     crew_pre_ktas = fields.Integer(allow_none=True)
     acuity = fields.Integer(allow_none=True)
     triage = fields.Nested(TriageOut, allow_none=True)
-    partial = fields.Boolean()
+    partial = fields.Boolean()  # type: ignore[assignment]  # marshmallow takes fields off the class
     image_unusable = fields.String(allow_none=True)
     needs_review = fields.Boolean()
     age_years = fields.Float(allow_none=True)
@@ -433,7 +481,7 @@ class OperationsCaseOut(Schema):
     round = fields.Integer()
     age_s = fields.Float()
     deadline_in_s = fields.Float(allow_none=True)
-    partial = fields.Boolean()
+    partial = fields.Boolean()  # type: ignore[assignment]  # marshmallow takes fields off the class
     needs_review = fields.Boolean()
     dead_readings = fields.Integer()
 
@@ -455,4 +503,7 @@ class ProblemOut(Schema):
     status = fields.Integer()
     code = fields.String()
     detail = fields.String()
-    errors = fields.Dict()
+    state = fields.String(metadata={"description": "where the case stands (409)"})
+    reason = fields.String(metadata={"description": "a finer code: why not"})
+    field = fields.String(metadata={"description": "which field is wrong"})
+    errors = fields.Dict(metadata={"description": "messages by field"})

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from flask import session
-from flask_smorest import Blueprint
 from flask_wtf.csrf import generate_csrf
 
-from broker import events
 from broker.lifecycle import Role
 from broker.tables import Account
 from web import auth, schemas
 from web.auth import actor, allow, public
+from web.bodies import Room
 from web.state import here
 
-blueprint = Blueprint("session", __name__, url_prefix="/api/v1", description="Signing in and out")
+blueprint = Room("session", __name__, url_prefix="/api/v1", description="Signing in and out")
 
 
 @blueprint.route("/session", methods=["POST"])
@@ -24,18 +24,7 @@ blueprint = Blueprint("session", __name__, url_prefix="/api/v1", description="Si
 @public
 def sign_in(data: dict[str, Any]) -> dict[str, Any]:
     """Sign in; the answer carries the token to send as X-CSRFToken with every change."""
-    with here().record.write() as db:
-        account = auth.sign_in(db, data["name"], data["password"])
-        events.audit(
-            db,
-            f"account:{account.id}" if account else "nobody",
-            "session.sign_in",
-            None,
-            success=account is not None,
-        )
-    if account is None:
-        auth.refuse_sign_in()
-        raise AssertionError("unreachable")
+    account = auth.sign_in(here().record, data["name"], data["password"])
     return {
         "role": account.role,
         "display_name": account.display_name,
@@ -51,7 +40,7 @@ def who_am_i() -> dict[str, Any]:
     who = actor()
     with here().record.read() as db:
         kind, _, id_ = who.name.partition(":")
-        account = db.get(Account, auth.UUID(id_)) if kind == "account" else None
+        account = db.get(Account, UUID(id_)) if kind == "account" else None
     return {
         "role": who.role,
         "display_name": account.display_name if account else who.name,

@@ -1,7 +1,7 @@
 """Server-sent events: an audience's log from the database; Redis only says when to look.
 
 A process group of its own, because every stream holds a thread. Resumes after Last-Event-ID without
-a gap, beats every few seconds, asks again who is listening, and ends itself so that clients reconnect.
+a gap, beats every few seconds, asks again who is listening, and ends itself now and then.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ blueprint = Blueprint("stream", __name__, url_prefix="/api/v1")
 
 LIFE_S = 300.0
 PING_S = 5.0
-REAUTHORISE_S = 30.0
 PER_CREDENTIAL = 6
 RETRY_MS = 1000
 
@@ -80,7 +79,9 @@ class Waker:
                     socket_connect_timeout=2,
                     health_check_interval=5,
                 )
-                with client.pubsub(ignore_subscribe_messages=True) as channel:
+                with client.pubsub(  # type: ignore[no-untyped-call]
+                    ignore_subscribe_messages=True
+                ) as channel:
                     channel.subscribe(WAKE_CHANNEL)
                     self._ring()
                     while True:
@@ -104,6 +105,8 @@ def stream() -> Response:
     who = auth.actor()
     after = _after()
     state, waker = here(), _waker()
+    if request.method == "HEAD":  # nothing follows, so nothing would ever give the place back
+        return Response(mimetype="text/event-stream")
     waker.enter(who.name)
     header = request.headers.get("Authorization", "")
     token = header.partition(" ")[2].strip() or None
@@ -142,16 +145,17 @@ def _follow(
     started = asked = beat = time.monotonic()
     audience = who.audience or ""
     yield f"retry: {RETRY_MS}\n\n"
-    if after is None:
-        with state.record.read() as db:
-            after = events.last_seq(db, audience)
+    with state.record.read() as db:
+        last = events.last_seq(db, audience)
+    if after is None or after > last:  # a number from elsewhere would wait for ever
+        after = last
         yield f"id: {after}\nevent: hello\ndata: {json.dumps({'seq': after})}\n\n"
     while time.monotonic() - started < LIFE_S:
         generation = waker.generation()
         try:
             with state.record.read() as db:
                 entries = events.after(db, audience, after)
-            if time.monotonic() - asked > REAUTHORISE_S:
+            if time.monotonic() - asked > state.settings.stream_reauthorise_s:
                 if not still_allowed():
                     return
                 asked = time.monotonic()

@@ -15,18 +15,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import redis
 
-from broker import embedded, health, migrate, settings as settings_
+from broker import database, embedded, health, migrate, settings as settings_
 from broker.errors import GoldentimeError
 from broker.record import Record
 from broker.settings import Settings
 
-START_S = 60.0
+START_S = 120.0
 STOP_S = 20.0
 PR_SET_PDEATHSIG = 1
 RUNTIME = {
@@ -83,7 +84,17 @@ def settle(settings: Settings, *, gateway_port: int, stream_port: int, redis_por
 def parts(settings: Settings) -> list[Part]:
     """Every process of the installation, Redis first."""
     python = sys.executable
-    celery = (python, "-m", "celery", "-A", "workers.app", "worker", "--concurrency", "1")
+    celery = (
+        python,
+        "-m",
+        "celery",
+        "--quiet",
+        "-A",
+        "workers.app",
+        "worker",
+        "--concurrency",
+        "1",
+    )
     quiet = ("--without-gossip", "--without-mingle", "--loglevel", "WARNING")
     gunicorn = (python, "-m", "gunicorn", "--no-control-socket")
     return [
@@ -145,6 +156,7 @@ class Supervisor:
         self.folder = settings.data_dir.resolve() / "supervisor"
         self.logs = settings.data_dir.resolve() / "logs"
         self._process: subprocess.Popen[bytes] | None = None
+        self._started_at: datetime | None = None
 
     def start(self) -> None:
         """Write the configuration and start supervisord in the foreground of a child."""
@@ -152,6 +164,8 @@ class Supervisor:
         self.logs.mkdir(parents=True, exist_ok=True)
         config = self.folder / "supervisord.conf"
         config.write_text(self._configuration(), encoding="utf-8")
+        with Record(self.settings).read() as session:
+            self._started_at = database.now(session)
         parent = os.getpid()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)],
@@ -163,7 +177,7 @@ class Supervisor:
         )
 
     def wait_until_ready(self, tell: Callable[[str, float], None]) -> None:
-        """Return when each part passed its health check; DidNotStart names the part that did not."""
+        """Return when each part passed its health check; DidNotStart names one that did not."""
         began = time.monotonic()
         checks = self._checks()
         wrong: dict[str, str] = dict.fromkeys(checks, "not asked yet")
@@ -180,7 +194,7 @@ class Supervisor:
                     wrong[name] = found
             if self._process is None or self._process.poll() is not None:
                 raise DidNotStart(f"the supervisor ended; see {self.logs}")
-            if time.monotonic() - began > START_S:
+            if wrong and time.monotonic() - began > START_S:
                 name, reason = next(iter(wrong.items()))
                 raise DidNotStart(f"{name}: {reason}; see {self.logs / name}.log")
             time.sleep(0.1)
@@ -193,8 +207,11 @@ class Supervisor:
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
             self._process.wait()
+            for pid in self.pids().values():  # each part leads a process group of its own
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
         self._process = None
 
     def pids(self) -> dict[str, int]:
@@ -211,12 +228,12 @@ class Supervisor:
         record = Record(settings)
 
         def door(url: str) -> Callable[[], str | None]:
-            return lambda: health.door(settings, url)
+            return lambda: health.door(settings, url, timeout_s=3)
 
         def loop(kind: str) -> Callable[[], str | None]:
             def check() -> str | None:
                 with record.read() as session:
-                    return health.loop(session, kind, settings.node)
+                    return health.loop(session, kind, settings.node, since=self._started_at)
 
             return check
 
@@ -237,6 +254,9 @@ class Supervisor:
             "silent=true",
             *(["user=root"] if os.geteuid() == 0 else []),
         ]
+        # One group, so that all stop at the same time; Redis alone stops after them.
+        names = [part.name for part in parts(self.settings) if part.name != "redis"]
+        lines += ["", "[group:parts]", f"programs={','.join(names)}", "priority=10"]
         for part in parts(self.settings):
             # The shell writes its pid and becomes the part: tests need to know whom to kill.
             file = self.folder / f"{part.name}.pid"
@@ -254,7 +274,7 @@ class Supervisor:
                 "stopsignal=TERM",
                 f"stopwaitsecs={int(STOP_S / 2)}",
                 "killasgroup=true",
-                f"priority={1 if part.name == 'redis' else 10}",
+                *(["priority=1"] if part.name == "redis" else []),
             ]
         return "\n".join(lines) + "\n"
 

@@ -132,7 +132,9 @@ def _lease(mine: Process, claim: Claim) -> Iterator[None]:
         while not over.wait(RENEW_S):
             try:
                 mine.record.again(lambda s: reading.renew(s, mine.settings, claim))
-            except (LeaseLost, DatabaseBusy):
+            except DatabaseBusy:
+                continue  # the lease may still be ours when the database answers again
+            except LeaseLost:
                 return
 
     thread = threading.Thread(target=renew, daemon=True)

@@ -9,9 +9,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from broker import database, heartbeat, logs, settings as settings_
 from broker.errors import DatabaseBusy, LostRace
@@ -22,6 +26,7 @@ from broker.settings import Settings
 from broker.tables import Case
 from dispatch import advance, reading
 
+T = TypeVar("T")
 LOOK_S = 1.0
 """Between two looks; escalation steps are tens of seconds apart."""
 GRACE = timedelta(seconds=0.5)
@@ -60,10 +65,8 @@ class Upkeep:
 
     def look(self) -> int:
         """Rescue readings and move due cases; returns how many rows were touched."""
-        rescued = self.record.again(lambda s: reading.rescue(s, self.settings))
-        if rescued:
-            self._log.warning("readings rescued", action="upkeep.rescued", count=len(rescued))
         with self.record.read() as session:
+            silent = reading.silent(session)
             due = session.scalars(
                 select(Case.id)
                 .where(
@@ -72,19 +75,28 @@ class Upkeep:
                 .order_by(Case.deadline_at)
                 .limit(BATCH)
             ).all()
+        for reading_id in silent:
+            if self._each(reading.rescue, reading_id):
+                self._log.warning(
+                    "a reading is rescued", action="upkeep.rescued", reading_id=str(reading_id)
+                )
         for case_id in due:
-            try:
-                self.record.again(
-                    lambda s, case_id=case_id: advance.advance(s, self.settings, case_id)  # type: ignore[misc]
-                )
-            except LostRace:
-                continue  # somebody else is on it
-            except Exception:
-                # One broken case must not stop the others' deadlines.
-                self._log.exception(
-                    "a case could not be moved", action="upkeep.error", case_id=str(case_id)
-                )
-        return len(due) + len(rescued)
+            self._each(advance.advance, case_id)
+        return len(due) + len(silent)
+
+    def _each(self, step: Callable[[Session, Settings, UUID], T], row_id: UUID) -> T | None:
+        """Take one step in a unit of its own: a broken row must not stop the others' deadlines."""
+        try:
+            return self.record.again(lambda session: step(session, self.settings, row_id))
+        except LostRace:
+            return None  # somebody else is on it
+        except DatabaseBusy:
+            raise
+        except Exception:
+            self._log.exception(
+                "a step could not be taken", action="upkeep.error", row_id=str(row_id)
+            )
+            return None
 
 
 def main() -> None:

@@ -1,0 +1,37 @@
+"""A gateway over each database, shared by the tests of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.settings import Settings
+from tests.integration.api.doors import House
+
+SECRET = "a secret of the tests that is long enough"
+
+
+@pytest.fixture(scope="module")
+def gateway_settings(
+    module_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    """Settings of a gateway without Redis: the HTTP path must not miss it."""
+    folder: Path = tmp_path_factory.mktemp("gateway")
+    return Settings(
+        data_dir=folder,
+        database_url=module_database_url,
+        redis_url="redis://127.0.0.1:1/0",
+        secret_key=SECRET,
+        cookie_secure=False,
+        node="test",
+    )
+
+
+@pytest.fixture(scope="module")
+def house(gateway_settings: Settings) -> Iterator[House]:
+    """The city; tests make their own cases in it."""
+    house = House(gateway_settings)
+    yield house
+    house.close()

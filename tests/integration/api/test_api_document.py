@@ -1,0 +1,134 @@
+"""The OpenAPI document is valid and complete, and every route names its role."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from flask import Flask
+from openapi_spec_validator import OpenAPIV30SpecValidator
+
+from broker.lifecycle import Role
+from broker.settings import Settings
+from tests.integration.api.doors import House
+from web.app import create_app, create_stream_app
+
+METHODS = {"get", "put", "post", "patch", "delete"}
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """A gateway whose database nobody asks."""
+    return create_app(Settings(data_dir=tmp_path_factory.mktemp("app"), secret_key="s" * 40))
+
+
+@pytest.fixture(scope="module")
+def document(app: Flask) -> dict[str, Any]:
+    """GET /api/v1/openapi.json, for everybody."""
+    answer = app.test_client().get("/api/v1/openapi.json")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (method, path): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    }
+
+
+def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
+    errors = list(OpenAPIV30SpecValidator(document).iter_errors())
+    assert not errors, errors[0]
+
+
+def test_every_api_route_is_described(app: Flask, document: dict[str, Any]) -> None:
+    served = {
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.split(".")[0] not in {"pages", "static", "api-docs"}
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert served == set(operations(document))
+
+
+def test_every_route_names_its_roles(app: Flask, tmp_path: Any) -> None:
+    stream = create_stream_app(Settings(data_dir=tmp_path, secret_key="s" * 40))
+    for rule in [*app.url_map.iter_rules(), *stream.url_map.iter_rules()]:
+        view = (app if rule.endpoint in app.view_functions else stream).view_functions[
+            rule.endpoint
+        ]
+        assert hasattr(view, "roles"), f"{rule.rule} names no role"
+        assert view.roles is None or view.roles <= set(Role), rule.rule
+
+
+def test_a_route_without_a_role_is_refused_to_everybody(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = app.view_functions["health.healthz"]
+    assert app.test_client().get("/healthz").status_code == 200
+    monkeypatch.delattr(view, "roles")
+    answer = app.test_client().get("/healthz")
+    assert answer.status_code == 403
+    assert answer.json["code"] == "not_allowed"
+
+
+def test_the_document_tells_the_roles(app: Flask, document: dict[str, Any]) -> None:
+    for (method, path), operation in operations(document).items():
+        roles = operation["x-roles"]
+        assert roles, (method, path)
+        if roles == ["everybody"]:
+            assert operation["security"] == [], (method, path)
+        else:
+            assert set(roles) <= set(Role)
+            assert "security" not in operation, (method, path)
+    assert document["security"] == [{"device": []}, {"person": []}]
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["device"] == {"type": "http", "scheme": "bearer"}
+    assert (schemes["person"]["in"], schemes["person"]["name"]) == (
+        "cookie",
+        app.config["SESSION_COOKIE_NAME"],
+    )
+
+
+def test_errors_are_problem_json_on_every_route(document: dict[str, Any]) -> None:
+    for (method, path), operation in operations(document).items():
+        reference = operation["responses"]["default"]["$ref"].rsplit("/", 1)[1]
+        content = document["components"]["responses"][reference]["content"]
+        assert list(content) == ["application/problem+json"], (method, path)
+        schema = content["application/problem+json"]["schema"]
+        assert schema == {"$ref": "#/components/schemas/ProblemOut"}
+
+
+def test_the_form_of_a_case_is_described_by_hand(document: dict[str, Any]) -> None:
+    submit = document["paths"]["/api/v1/cases"]["post"]
+    form = submit["requestBody"]["content"]["multipart/form-data"]
+    assert form["schema"]["properties"]["image"]["format"] == "binary"
+    assert form["schema"]["properties"]["case"]["$ref"] == "#/components/schemas/CaseIn"
+    assert form["encoding"]["case"]["contentType"] == "application/json"
+    (key,) = [p for p in submit["parameters"] if p["in"] == "header"]
+    assert (key["name"], key["required"]) == ("Idempotency-Key", True)
+    fields = document["components"]["schemas"]["CaseIn"]["properties"]
+    assert {"vitals", "position", "age_years", "sex", "complaint", "crew_pre_ktas", "patient"} == (
+        set(fields)
+    )
+    assert document["components"]["schemas"]["CaseIn"]["additionalProperties"] is False
+
+
+def test_a_gateway_without_a_secret_does_not_start(tmp_path: Any) -> None:
+    from broker.errors import BadSetting
+
+    for secret in ("", "short"):
+        with pytest.raises(BadSetting, match="GOLDENTIME_SECRET_KEY"):
+            create_app(Settings(data_dir=tmp_path, secret_key=secret))
+
+
+def test_it_boots_and_tells_its_health(house: House) -> None:
+    assert house.nobody.get("/healthz").status_code == 200
+    assert house.nobody.get("/readyz").text == "ready\n"
+    assert house.nobody.get("/cases").status_code == 401
+    assert house.crew.get("/cases").json == []

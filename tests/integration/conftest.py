@@ -1,0 +1,43 @@
+"""What every integration test has: settings, the record, and a small city."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete
+
+from broker.record import Record
+from broker.settings import Settings
+from broker.tables import Base
+from tests.integration.city import City
+
+
+@pytest.fixture
+def settings(module_database_url: str, server_folder: Path, tmp_path: Path) -> Settings:
+    """Settings on an empty database; the shipped deadlines, no Redis."""
+    return Settings(
+        data_dir=Path(str(server_folder)) / tmp_path.name[-40:],
+        database_url=module_database_url,
+        redis_url="redis://127.0.0.1:1/0",
+        node="test",
+    )
+
+
+@pytest.fixture
+def record(settings: Settings) -> Iterator[Record]:
+    """This process's record."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    record = Record(settings)
+    with record.write() as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(delete(table))
+    yield record
+    record.close()
+
+
+@pytest.fixture
+def city(record: Record) -> City:
+    """One ambulance and ten ERs at growing distance."""
+    return City.found(record)
