@@ -43,6 +43,7 @@ class ClassifierConfig:
     balance: float = 0.0  # exponent of (negatives / positives) as positive weight
     patience: int = 0  # epochs without a better validation loss before stopping; 0: never
     mixed_precision: bool = True
+    device: str = "cpu"  # or cuda
     low_resolution: str = ""  # CSV of more films (folder beside it), e.g. 64 px ones
     low_resolution_share: float = 1.0  # of them per epoch
     pretrain_epochs: int = 0  # epochs on low_resolution films alone before the run
