@@ -74,7 +74,9 @@ class Caller:
             headers.setdefault("Authorization", f"Bearer {self.token}")
         outside = path.startswith(("/api/", "/healthz", "/readyz", "/metrics"))
         address = path if outside else API + path
-        return self.app.test_client().open(address, method=method, headers=headers, **more)
+        answer = self.app.test_client().open(address, method=method, headers=headers, **more)
+        answer.request.environ["wsgi.input"].close()  # the client leaves large bodies open
+        return answer
 
     def get(self, path: str, **more: Any) -> TestResponse:
         return self("GET", path, **more)
