@@ -76,7 +76,11 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(RequestEntityTooLarge)
     def large(_: RequestEntityTooLarge) -> Response:
-        return problem(413, TooLarge.code, str(TooLarge()))
+        return problem(
+            413,
+            TooLarge.code,
+            "the request is too large: at most 32 MiB with a film, else 100 kB, and 20 parts",
+        )
 
     @app.errorhandler(HTTPException)
     def werkzeug(error: HTTPException) -> Response:
