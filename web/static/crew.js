@@ -137,7 +137,7 @@ function card(shown) {
     counterOffers(shown),
     shown.status === "unplaced" ? phoneCard(shown) : null,
     timeline(shown),
-    offers(shown.offers),
+    offers(shown.id, shown.offers),
     clinical(shown),
     over ? null : messages(shown.id, holder(shown) ? ["emergency_room", "control_room"] : ["control_room"]),
     over ? dismiss(shown) : onTheWay(shown),
