@@ -77,7 +77,9 @@ def sign_in(installation: Installation, browser: Browser) -> Iterator[Open]:
         if "Content Security Policy" in message.text:
             broken.append(message.text)
 
-    def open_page(name: str, *, before: Callable[[Page], None] | None = None, **more: object) -> Page:
+    def open_page(
+        name: str, *, before: Callable[[Page], None] | None = None, **more: object
+    ) -> Page:
         context = browser.new_context(
             **{
                 "locale": "en-GB",

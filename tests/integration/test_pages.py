@@ -33,9 +33,7 @@ UNITS = {Role.CREW: "Test 1", Role.EMERGENCY_ROOM: "Test Hospital 1"}
 
 
 @pytest.fixture(scope="module")
-def house(
-    module_database_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[House]:
+def house(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     house = House(
         Settings(
             data_dir=tmp_path_factory.mktemp("pages"),
@@ -98,7 +96,9 @@ def test_nothing_in_a_page_is_inline_or_from_elsewhere(house: House, page: str) 
     html = house.browser().get(page).text
     assert "style=" not in html
     assert not re.search(r"\son\w+=", html)
-    assert all("src=" in tag or "application/json" in tag for tag in re.findall("<script[^>]*>", html))
+    assert all(
+        "src=" in tag or "application/json" in tag for tag in re.findall("<script[^>]*>", html)
+    )
     addresses = re.findall(r'(?:src|href)="([^"]*)"', html)
     assert addresses
     assert [a for a in addresses if not a.startswith(("/", "#", "?"))] == []
@@ -155,7 +155,9 @@ def test_every_label_of_the_shipped_networks_has_words() -> None:
 
 def test_pages_listen_to_every_event_that_is_announced() -> None:
     """An EventSource tells only of types that it was asked for by name."""
-    heard = set(re.findall(r'"([a-z_]+(?:\.[a-z_]+)?)",', SCRIPTS["live.js"].partition("EVENTS = [")[2]))
+    heard = set(
+        re.findall(r'"([a-z_]+(?:\.[a-z_]+)?)",', SCRIPTS["live.js"].partition("EVENTS = [")[2])
+    )
     source = "".join(path.read_text() for path in (WEB.parent / "dispatch").glob("*.py"))
     told = set(re.findall(r'"((?:alarm|message)\.[a-z_]+)"', source))
     told |= set(re.findall(r'tell_\w+\([^")]*"((?:case|offer)\.[a-z_]+)"', source))
