@@ -79,16 +79,24 @@ def find_split(config: ClassifierConfig, films: list[Film], base: Path) -> Split
 
 
 def _more_films(config: ClassifierConfig, data: Path, held: set[str]) -> list[Film]:
-    """More films from a second table, without the patients that are held back."""
-    if not config.low_resolution:
-        return []
-    table = data / config.low_resolution
-    films = read_plain(
-        table.parent,
-        labels=table.name,
-        images=table.stem.replace("labels", "nih"),
-        boxes_file="",
-    )
+    """More films from a second table, without the patients that are held back, and synthetic
+    ones."""
+    films: list[Film] = []
+    if config.low_resolution:
+        table = data / config.low_resolution
+        films += read_plain(
+            table.parent,
+            labels=table.name,
+            images=table.stem.replace("labels", "nih"),
+            boxes_file="",
+        )
+    if config.synthetic:
+        made = read_plain(data / config.synthetic, boxes_file="")
+        if real := [film.name for film in made if not film.synthetic]:
+            raise TrainingError(
+                f"{config.synthetic}: {len(real)} films are not marked synthetic (first: {real[0]})"
+            )
+        films += made
     return [film for film in films if film.patient_id not in held]
 
 
@@ -165,7 +173,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
     guard(fit, held, test, hashes=pixels.hashes(films, images))
     more = _more_films(config, data, {film.patient_id for film in held + test})
     if config.pretrain_epochs and not more:
-        raise TrainingError("pretrain_epochs needs low_resolution, a table of films")
+        raise TrainingError("pretrain_epochs needs low_resolution or synthetic films")
     blurred = pixels.load(more, config.size_px, cache) if more else images[:0]
 
     fit_rows = np.array([row[film.name] for film in fit])
@@ -239,7 +247,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
             films_now = gather(images, fit_rows, blurred, chosen.numpy())
             batch = torch.from_numpy(films_now)[:, None].to(device).float() / 255.0
             batch = augment.vary(batch, config.augment, generator)
-            if more:
+            if config.low_resolution:
                 batch = augment.blur_some(batch, 0.3, generator)
             batch, aim = augment.mix(batch, wanted[chosen].to(device), config.mix_alpha, generator)
             batch = batch.contiguous(memory_format=torch.channels_last)
@@ -310,7 +318,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
     area = metrics.mean_auc(truth, logits_held)
     summary = {
         "mean_auc": round(area, 4),
-        "films": {"train": len(fit), "validation": len(held), "low_resolution": len(more)},
+        "films": {"train": len(fit), "validation": len(held), "more": len(more)},
         "train_fingerprint": fingerprint(film.name for film in fit),
         "seconds": round(spent, 1),
         "epochs": epoch + 1,
