@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--fold", type=int, help="another fold than the YAML's")
             sub.add_argument("--seed", type=int, help="another seed than the YAML's")
             sub.add_argument("--epochs", type=int, help="another number of epochs")
+            sub.add_argument("--threads", type=int, help="another number of threads")
         return sub
 
     split = command("split", "deal patients into a final test set and folds")
@@ -46,8 +47,22 @@ def _parser() -> argparse.ArgumentParser:
     split.add_argument("--folds", type=int, default=5)
     split.add_argument("--test-share", type=float, default=0.2)
     split.add_argument("--seed", type=int, default=0)
-    command("classifier", "train a classifier on one fold", config=True)
+    split.add_argument("--layout", default="plain", help="plain, nih, dicom, chestx-det or rsna")
+    split.add_argument("--official", action="store_true", help="nih: its own test list")
+    classifier = command("classifier", "train a classifier on one fold", config=True)
+    classifier.add_argument("--compare", action="store_true", help="the table of all families")
+    classifier.add_argument("--backbones", default="", help="--compare: these only, a comma list")
+    classifier.add_argument("--seeds", type=_numbers, default=[0, 1], help="--compare: seeds")
+    classifier.add_argument("--wall-clock-s", type=float, help="stop each run after that long")
     command("detector", "train a detector on one fold", config=True)
+    command("gan", "grow a GAN on one fold's training films", config=True)
+    made = command("synthesise", "write labelled synthetic films with a grown GAN")
+    made.add_argument("--config", type=Path, required=True, help="YAML of the GAN's run")
+    made.add_argument("--fold", type=int, help="another fold than the YAML's")
+    made.add_argument("--labels", required=True, help="a comma list, such as Hernia,Emphysema")
+    made.add_argument("--count", type=int, default=200, help="films per label")
+    made.add_argument("--features-run", help="a classifier run whose features measure KID")
+    made.add_argument("--out", type=Path, required=True)
     ship = command("ship", "turn finished runs into a weight with its card")
     ship.add_argument("kind", choices=("classifier", "detector"))
     ship.add_argument("--run", required=True, help="name of the run under --runs")
@@ -77,10 +92,14 @@ def train(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     data = _data(args.data)
     if args.command == "split":
-        from models.training.readers import read_plain
+        from models.training.readers_public import official_split, read
         from models.training.splits import make_split, save_split
 
-        split = make_split(read_plain(data), args.folds, args.test_share, args.seed)
+        films = read(data, args.layout)
+        if args.official:
+            split = official_split(data, films, args.folds, args.seed)
+        else:
+            split = make_split(films, args.folds, args.test_share, args.seed)
         save_split(split, args.out)
         sizes = ", ".join(str(len(fold)) for fold in split.folds)
         print(f"{args.out}: test {len(split.test)} films, folds {sizes}")
@@ -89,8 +108,21 @@ def _run(args: argparse.Namespace) -> int:
         from models.training.train_classifier import train as run
 
         config = read_config(
-            args.config, ClassifierConfig, fold=args.fold, seed=args.seed, epochs=args.epochs
+            args.config,
+            ClassifierConfig,
+            fold=args.fold,
+            seed=args.seed,
+            epochs=args.epochs,
+            threads=args.threads,
+            wall_clock_s=args.wall_clock_s,
         )
+        if args.compare:
+            from models.training.compare import compare
+
+            names = [name for name in args.backbones.split(",") if name]
+            base = args.config.parent
+            print(compare(config, names, args.seeds, data, args.runs, base))
+            return 0
         result = run(config, data, args.runs, args.config.parent)
         print(
             f"{config.name} fold {config.fold}: validation mean AUC {result.mean_auc:.4f} "
@@ -101,7 +133,12 @@ def _run(args: argparse.Namespace) -> int:
         from models.training.train_detector import train as run_detector
 
         settings = read_config(
-            args.config, DetectorConfig, fold=args.fold, seed=args.seed, epochs=args.epochs
+            args.config,
+            DetectorConfig,
+            fold=args.fold,
+            seed=args.seed,
+            epochs=args.epochs,
+            threads=args.threads,
         )
         found = run_detector(settings, data, args.runs, args.config.parent)
         recall = ", ".join(f"{value:.3f} at {rate}" for rate, value in found.froc.items())
@@ -110,6 +147,16 @@ def _run(args: argparse.Namespace) -> int:
             f"mAP50-95 {found.map50_95:.4f}, recall {recall} false positives per film, "
             f"{found.boxes} boxes on {found.films} films, {found.seconds:.0f} s ({found.folder})"
         )
+    elif args.command == "gan":
+        from models.training.config import GanConfig, read_config
+        from models.training.train_gan import train as grow
+
+        changes = {"fold": args.fold, "seed": args.seed, "threads": args.threads}
+        gan = read_config(args.config, GanConfig, **changes)
+        folder = grow(gan, data, args.runs, args.config.parent)
+        print(f"{gan.name}: grown to {gan.size_px} px ({folder})")
+    elif args.command == "synthesise":
+        _synthesise(args, data)
     elif args.command == "ship":
         from models.training.ship import ship_classifier, ship_detector
 
@@ -125,6 +172,35 @@ def _run(args: argparse.Namespace) -> int:
             )
         print(f"{card.directory}: {json.dumps(card.figures['validation'])}")
     return 0
+
+
+def _synthesise(args: argparse.Namespace, data: Path) -> None:
+    from models.training.config import ClassifierConfig, GanConfig, read_config
+    from models.training.ship import members
+    from models.training.train_gan import synthesise
+
+    gan = read_config(args.config, GanConfig, fold=args.fold)
+    judge = None
+    if args.features_run:
+        run = args.runs / args.features_run
+        seen = read_config(run / f"fold{gan.fold}" / "config.yaml", ClassifierConfig)
+        (judge,) = members(run, [gan.fold], seen)
+    written = synthesise(
+        gan,
+        args.runs / gan.name / f"fold{gan.fold}",
+        tuple(args.labels.split(",")),
+        args.count,
+        args.out,
+        data,
+        args.runs,
+        args.config.parent,
+        judge,
+    )
+    distance = "" if written.kid is None else f", KID {written.kid:.4f}"
+    print(
+        f"{written.folder}: {written.written} films, {written.refused} refused as copies "
+        f"(likeness over {written.limit:.3f}){distance}"
+    )
 
 
 def evaluate(argv: Sequence[str] | None = None) -> int:

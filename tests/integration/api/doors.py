@@ -7,9 +7,11 @@ by calling dispatch's own functions in write units, exactly as they do. Nothing 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
+from io import BytesIO
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -72,7 +74,9 @@ class Caller:
             headers.setdefault("Authorization", f"Bearer {self.token}")
         outside = path.startswith(("/api/", "/healthz", "/readyz", "/metrics"))
         address = path if outside else API + path
-        return self.app.test_client().open(address, method=method, headers=headers, **more)
+        answer = self.app.test_client().open(address, method=method, headers=headers, **more)
+        answer.request.environ["wsgi.input"].close()  # the client leaves large bodies open
+        return answer
 
     def get(self, path: str, **more: Any) -> TestResponse:
         return self("GET", path, **more)
@@ -91,15 +95,18 @@ class Caller:
         text = case if isinstance(case, str) else json.dumps(CASE if case is None else case)
         form: dict[str, Any] = {"case": text}
         if image is not None:
-            form["image"] = (_stream(image), name)
+            form["image"] = (BytesIO(image), name)
         headers = {"Idempotency-Key": key or f"test-{uuid4()}"}
-        return self.post("/cases", data=form, headers=headers)
+        return self.post("/cases", data=form, headers=headers, content_type="multipart/form-data")
 
 
-def _stream(data: bytes) -> Any:
-    from io import BytesIO
-
-    return BytesIO(data)
+@contextmanager
+def gateway(settings: Settings) -> Iterator[Flask]:
+    """Another gateway; its record is closed at the end."""
+    app = create_app(settings)
+    yield app
+    state: State = app.extensions[KEY]
+    state.record.close()
 
 
 class House:
