@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
-from enum import Enum
+from enum import Enum, EnumType
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -116,8 +116,10 @@ class _Plain(pickle.Unpickler):
     its answer run code here.
     """
 
-    def find_class(self, module: str, name: str) -> type:
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
         """The class that an answer names, or UnpicklingError."""
+        if (module, name) == ("builtins", "getattr"):
+            return _member  # how Python 3.11.0 to 3.11.3 (Debian 12) write an enum's member
         room = module.partition(".")[0]
         if "." not in name and room in {"broker", "dispatch", "models", "builtins", "tests"}:
             found = getattr(sys.modules.get(module), name, None)
@@ -128,6 +130,13 @@ class _Plain(pickle.Unpickler):
                 if plain:
                     return found
         raise pickle.UnpicklingError(f"{module}.{name} may not come out of the sandbox")
+
+
+def _member(of: object, name: str) -> Enum:
+    """A member of an enum; UnpicklingError for anything else that getattr could reach."""
+    if isinstance(of, EnumType) and name in of.__members__:
+        return cast(Enum, of.__members__[name])
+    raise pickle.UnpicklingError(f"{name!r} may not come out of the sandbox")
 
 
 def _main(

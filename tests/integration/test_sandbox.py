@@ -169,3 +169,29 @@ def test_a_child_that_stalls_in_its_answer_is_ended() -> None:
     with pytest.raises(sandbox.SandboxFailure) as caught:
         sandbox.run(stall_in_the_answer, "", limits=sandbox.Limits(time_s=1.5))
     assert caught.value.cause == "timeout"
+
+
+class ByGetattr:
+    """Pickles as Python 3.11.0 to 3.11.3 pickle an enum's member: getattr(class, name)."""
+
+    def __init__(self, of: object, name: str) -> None:
+        self.pair = (of, name)
+
+    def __reduce__(self) -> tuple[object, tuple[object, str]]:
+        return getattr, self.pair
+
+
+def answer_by_getattr(of: type, name: str) -> object:
+    return ByGetattr(of, name)
+
+
+def test_a_member_of_an_enum_comes_back_from_an_early_python_3_11() -> None:
+    assert sandbox.run(answer_by_getattr, FilmFault, FilmFault.EMPTY.name) is FilmFault.EMPTY
+
+
+@pytest.mark.parametrize(
+    ("of", "name"), [(FilmFault, "__class__"), (FilmFault, "mro"), (SandboxFailure, "__init__")]
+)
+def test_getattr_in_an_answer_reaches_members_only(of: type, name: str) -> None:
+    with pytest.raises(SandboxFailure, match="nonsense"):
+        sandbox.run(answer_by_getattr, of, name)
