@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -85,40 +88,44 @@ class Ears:
         url: str,
         token: str | None = None,
         after: int | str | None = None,
-        session: requests.Session | None = None,
         **headers: str,
     ) -> None:
         if token:
             headers["Authorization"] = f"Bearer {token}"
         if after is not None:
             headers["Last-Event-ID"] = str(after)
-        self.answer = (session or requests.Session()).get(
-            f"{url}/api/v1/events", headers=headers, stream=True, timeout=(5, 20)
-        )
+        self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+        self._connection.connect()
+        self._socket = self._connection.sock
+        self._connection.request("GET", "/api/v1/events", headers=headers)
+        self.answer = self._connection.getresponse()
         self.frames: list[tuple[float, dict[str, Any]]] = []
         self.ended = False
         self._news = threading.Condition()
-        if self.answer.status_code == 200:
-            self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        if self.answer.status == 200:
             self._thread.start()
 
     def _listen(self) -> None:
         frame: dict[str, Any] = {}
-        try:
-            for line in self.answer.iter_lines(chunk_size=1):
-                name, _, value = line.decode().partition(": ")
-                if name:
-                    frame[name] = json.loads(value) if name == "data" else value
-                elif frame:
-                    with self._news:
-                        self.frames.append((time.monotonic(), frame))
-                        self._news.notify_all()
-                    frame = {}
-        except (requests.RequestException, AttributeError, ValueError):
-            pass  # closed by the test or by the server
+        while line := self._line():
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name:
+                frame[name] = json.loads(value) if name == "data" else value
+            elif frame:
+                with self._news:
+                    self.frames.append((time.monotonic(), frame))
+                    self._news.notify_all()
+                frame = {}
         with self._news:
             self.ended = True
             self._news.notify_all()
+
+    def _line(self) -> bytes:
+        try:
+            return self.answer.readline()
+        except (OSError, http.client.HTTPException):
+            return b""  # closed by the test, or by the server in the middle
 
     def wait(self, wanted: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
         """What `wanted` finds, as soon as it finds something."""
@@ -144,5 +151,15 @@ class Ears:
 
         return find
 
+    def problem(self) -> tuple[int, str]:
+        """Status and code of a stream that was refused."""
+        assert self.answer.headers["Content-Type"] == "application/problem+json"
+        return self.answer.status, json.loads(self.answer.read())["code"]
+
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads
+        if self._thread.is_alive():
+            self._thread.join()
         self.answer.close()
+        self._connection.close()
