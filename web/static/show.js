@@ -270,7 +270,7 @@ export function offerState(offer) {
   const reason = offer.reason_code ?? offer.ended_reason;
   const why = offer.reason_code
     ? word("decline", offer.reason_code)
-    : reason
+    : reason && reason !== "no_answer" // its state says so already
       ? word("ended", reason)
       : null;
   const state = t(`offer.status.${offer.status}`, { n: offer.delay_min ?? "" });
