@@ -258,7 +258,7 @@ def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
 
 
 def draw_boxes(pixels: Pixels, boxes: Iterable[Box]) -> Pixels:
-    """uint8 RGB (H, W, 3): the gray film with each box, its label and score (no percentage) drawn in."""
+    """uint8 RGB (H, W, 3): the gray film with each box, its label and score drawn in."""
     image = Image.fromarray(pixels).convert("RGB")
     pen = ImageDraw.Draw(image)
     side = max(image.size)

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -57,22 +57,24 @@ def start(
     *,
     user: str = "",
     death_signal: signal.Signals = signal.SIGKILL,
+    environment: Mapping[str, str] | None = None,
     log: Path,
 ) -> subprocess.Popen[bytes]:
     """Start a process that ends with this one; its output goes to a file.
 
     user: account to run as when we are root; "" keeps ours.
     death_signal: what the kernel sends it when this process dies (Linux only).
+    environment: all of its environment; ours without GOLDENTIME_* when left out.
     """
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GOLDENTIME_")}
-    environment["GT_DEATH_SIGNAL"] = str(int(death_signal))
+    if environment is None:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("GOLDENTIME_")}
     with log.open("ab") as sink:
         return subprocess.Popen(
             [sys.executable, "-c", _PRELUDE, user, str(os.getpid()), *map(str, command)],
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            env=environment,
+            env={**environment, "GT_DEATH_SIGNAL": str(int(death_signal))},
             start_new_session=True,  # Ctrl-C reaches pytest only, which then stops us in order
         )
 

@@ -28,17 +28,27 @@ class StrictParser(FlaskParser):
 
     def load_json(self, req: Request, schema: Schema) -> Any:
         """The body as JSON, `missing` when there is none; 415 when it is something else."""
-        if not req.is_json:
-            if req.get_data(cache=True):
-                raise UnsupportedMediaType("send the body as application/json")
-            return missing
-        return strict_json(req.get_data(cache=True))
+        body = whole_body()
+        if req.is_json:
+            return strict_json(body)
+        if body:
+            raise UnsupportedMediaType("send the body as application/json")
+        return missing
 
 
 class Room(Blueprint):
     """A blueprint of the API: described in the OpenAPI document, strict about bodies."""
 
     ARGUMENTS_PARSER = StrictParser()
+
+
+def whole_body() -> bytes:
+    """The bytes of the body; BadRequest when there are fewer than announced."""
+    body = request.get_data()
+    # gunicorn tells werkzeug that it minds the end itself, so nobody else would notice.
+    if len(body) < (request.content_length or 0):
+        raise BadRequest("the body ended early; send it again")
+    return body
 
 
 def strict_json(text: bytes) -> Any:
@@ -66,7 +76,7 @@ def strict_json(text: bytes) -> Any:
 def case_text() -> bytes:
     """The JSON text of a submitted case, from a JSON body or from the form's one `case` field."""
     if request.is_json:
-        return request.get_data()
+        return whole_body()
     if request.mimetype != "multipart/form-data":
         raise UnsupportedMediaType(
             "send multipart/form-data with `image` and `case`, or JSON without a film"

@@ -97,6 +97,8 @@ def register(app: Flask) -> None:
         return answer
 
     @app.errorhandler(Exception)
-    def unexpected(_: Exception) -> Response:
+    def unexpected(error: Exception) -> Response:
+        if type(error).__module__ == "gunicorn.http.errors":  # raised where the body is read
+            return problem(400, HTTP_CODES[400], "the body breaks the rules of HTTP")
         logs.logger().exception("unexpected", action="http.unexpected", path=request.path)
         return problem(500, "unexpected", "something broke on our side; it has been written down")

@@ -1,6 +1,6 @@
 """Files that are no film, through POST /cases: a 422 that names why, and nothing is stored.
 
-The decoder's own answers are proven in tests/unit; here the whole door: form, child process, image
+The decoder's own answers are proven in films; here the whole door: form, child process, image
 store, rows. One database is enough, for nothing reaches it.
 """
 
@@ -22,8 +22,15 @@ from broker import imagestore
 from models.film import FilmFault
 from models.phantom import as_dicom, phantom
 from tests.integration.api.doors import CASE, House, film
-from tests.unit.test_xray import NO_FILMS, png_chunk
-from tests.unit.test_xray_dicom import BAD, body_of, changed, deflated, raw_element, with_raw
+from tests.integration.films.test_xray import NO_FILMS, png_chunk
+from tests.integration.films.test_xray_dicom import (
+    BAD,
+    body_of,
+    changed,
+    deflated,
+    raw_element,
+    with_raw,
+)
 
 pytestmark = pytest.mark.parametrize(
     "module_database_url", ["sqlite"], indirect=True, scope="module"

@@ -242,6 +242,7 @@ def test_a_form_that_breaks_off_makes_no_empty_case(
     assert house.rows() == rows
 
 
+@pytest.mark.filterwarnings("ignore:Unclosed file <tempfile:ResourceWarning")  # werkzeug's own
 def test_a_film_that_breaks_off_makes_no_case(house: House) -> None:
     whole = (
         GOOD_PART
