@@ -77,6 +77,13 @@ class Relay:
         """End after the present look."""
         self._stopping = True
 
+    def close(self) -> None:
+        """Give every connection back."""
+        self.hints.close()
+        self.redis.close()
+        self.celery.close()
+        self.record.close()
+
     def wake(self, audiences: set[str]) -> None:
         """Tell the streams whose events are new; they look by themselves when this is lost."""
         try:
@@ -171,7 +178,10 @@ def main() -> None:
     relay = Relay(settings)
     signal.signal(signal.SIGTERM, relay.stop)
     signal.signal(signal.SIGINT, relay.stop)
-    relay.run()
+    try:
+        relay.run()
+    finally:
+        relay.close()
 
 
 if __name__ == "__main__":

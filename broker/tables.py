@@ -374,7 +374,11 @@ class Finding(Base):
 
     __table_args__ = (
         CheckConstraint("score BETWEEN 0 AND 1", name="score"),
-        CheckConstraint("x0 IS NULL OR (x0 <= x1 AND y0 <= y1)", name="box"),
+        CheckConstraint(
+            "(x0 IS NULL AND y0 IS NULL AND x1 IS NULL AND y1 IS NULL) OR (x0 IS NOT NULL "
+            "AND y0 IS NOT NULL AND x1 IS NOT NULL AND y1 IS NOT NULL AND x0 <= x1 AND y0 <= y1)",
+            name="box",
+        ),
     )
 
 
@@ -417,7 +421,10 @@ class Offer(Base):
             "status <> 'rejected' OR reason_code IS NOT NULL", name="rejected_has_reason"
         ),
         CheckConstraint(
-            "status <> 'accepted_with_delay' OR delay_min BETWEEN 1 AND 240", name="delay"
+            # A NULL in a comparison would let the row through: say that it is none.
+            "status <> 'accepted_with_delay' "
+            "OR (delay_min IS NOT NULL AND delay_min BETWEEN 1 AND 240)",
+            name="delay",
         ),
     )
 

@@ -43,7 +43,7 @@ def advance(session: Session, settings: Settings, case_id: UUID) -> None:
     match case.status:
         case CaseStatus.RECEIVED:
             _begin(session, settings, case, now)
-        case CaseStatus.OFFERING | CaseStatus.UNPLACED:
+        case CaseStatus.OFFERING | CaseStatus.UNPLACED if case.deadline_at <= now:
             _search(session, settings, case, now)
         case CaseStatus.ASSIGNED if case.deadline_at <= now:
             _remind_crew(session, settings, case, now)
@@ -197,8 +197,7 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
     widen_at = case.round_opened_at + timedelta(seconds=steps.widen_s)
     remind_at = case.round_opened_at + timedelta(seconds=steps.remind_s)
     unplaced_at = case.search_opened_at + timedelta(seconds=steps.unplaced_s)
-    due = case.deadline_at is not None and case.deadline_at <= now
-    if due and (not waiting or widen_at <= now):
+    if not waiting or widen_at <= now:
         move_case(
             session,
             case,
@@ -233,10 +232,13 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
         for offer in offers.unanswered(session, case.id):
             tell_emergency_room(session, offer, "offer.reminded", case, eta_min=offer.eta_min)
         tell_crew(session, case, "offer.reminded")
+        if case.status is CaseStatus.OFFERING and unplaced_at <= now:  # due at the same moment
+            _unplaced(session, settings, case, now)
     elif case.status is CaseStatus.OFFERING and unplaced_at <= now:
         _unplaced(session, settings, case, now)
-    elif due:
-        _sleep(session, case, max(widen_at, now + timedelta(seconds=settings.sweep_s)))
+    else:
+        next_at = min(widen_at, unplaced_at) if case.status is CaseStatus.OFFERING else widen_at
+        _sleep(session, case, max(next_at, now + timedelta(seconds=settings.sweep_s)))
 
 
 def _next(case: Case, remind_s: float, unplaced_at: datetime, now: datetime) -> datetime:
@@ -252,14 +254,19 @@ def _sleep(session: Session, case: Case, until: datetime) -> None:
 
 def _unplaced(session: Session, settings: Settings, case: Case, now: datetime) -> None:
     """Alarm the control room and give the crew numbers to ring; offers go on."""
+    assert case.round_opened_at is not None
     steps = settings.steps(case.acuity or 3)
+    reminded = case.reminded_round >= case.round
+    next_at = case.round_opened_at + timedelta(
+        seconds=steps.widen_s if reminded else steps.remind_s
+    )
     move_case(
         session,
         case,
         CaseStatus.UNPLACED,
         SYSTEM,
         tell=None,
-        deadline_at=now + timedelta(seconds=steps.remind_s),
+        deadline_at=next_at if next_at > now else now + timedelta(seconds=steps.remind_s),
     )
     asked = {
         o.emergency_room_id: o

@@ -12,6 +12,7 @@ from pathlib import Path
 
 # Every film is opened in a new child, forked from a server that has imported this module. What
 # numpy, Pillow and pydicom would import on first use is named here, or each child pays again.
+import numpy.ma  # noqa: F401
 import pydicom.encaps
 import pydicom.pixels  # noqa: F401
 from PIL import Image

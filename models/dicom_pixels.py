@@ -306,8 +306,6 @@ def _check_codestream(dataset: FileDataset) -> None:
 
 def _shown(values: npt.NDArray[Any], dataset: Dataset, inverted: bool) -> Pixels:
     """8-bit pixels through one table over all stored values: quick and small for large films."""
-    if values.dtype.kind == "u":  # old overlays live in the bits above BitsStored
-        values = values & np.array(2 ** int(dataset.BitsStored) - 1, values.dtype)
     low = -(2 ** (values.dtype.itemsize * 8 - 1)) if values.dtype.kind == "i" else 0
     index = values.astype(np.int32) - low if low else values
     counts = np.bincount(index.ravel(), minlength=2 ** (values.dtype.itemsize * 8))

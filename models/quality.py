@@ -3,8 +3,8 @@
 A few numbers from a small copy of the film, no network, under 10 ms. The gate is lenient: a wrong
 refusal costs a patient the reading, a wrong pass costs little, for AI is advice. Of the 1,289
 frontal NIH films of GOLDENTIME_CXR it refuses one, which is stored upside down (0.08 %), and turns
-none over; `tests/unit/test_quality_cxr.py` measures it again. It knows a lateral film only by the
-DICOM header. It judges; it never opens a file: numpy and models.xray only.
+none over: `tests/integration/test_quality_cxr.py` measures it again. It knows a lateral film by
+the DICOM header only. It judges; it never opens a file: numpy and models.xray only.
 """
 
 from __future__ import annotations

@@ -61,7 +61,9 @@ def register(app: Flask) -> None:
             logs.logger().warning(
                 "refused", action="http.error", code=error.code, path=request.path
             )
-        return problem(error.status, error.code, error.message, **error.extra)
+        # RFC 9457 keeps `status` for HTTP's: where a case or offer stands is its `state`.
+        extra = {"state" if name == "status" else name: v for name, v in error.extra.items()}
+        return problem(error.status, error.code, error.message, **extra)
 
     @app.errorhandler(ValidationError)
     def shape(error: ValidationError) -> Response:

@@ -1,17 +1,189 @@
-"""Pages for crew, ER, control room and operations; they speak to the API like any other client."""
+"""Pages for crew, ER, control room and operations; they speak to the API like any other client.
+
+Each page is a shell: words in English and Korean, where the stream is, and the number of the last
+event, so that nothing falls between the page and its stream. No case and no patient is rendered
+here; the scripts under static/ fetch those and set them as text, never as HTML.
+"""
 
 from __future__ import annotations
 
-from flask import Blueprint, redirect
+import json
+from collections.abc import Callable
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from web.auth import public
+from broker import events
+from broker.errors import NotAllowed, NotSignedIn
+from broker.lifecycle import DeclineReason, Role
+from dispatch.access import Actor
+from web.auth import actor, allow, public
+from web.state import here
 
 blueprint = Blueprint("pages", __name__)
+
+LANGUAGES: Final = ("en", "ko")
+LANGUAGE_COOKIE: Final = "goldentime_language"
+HOME: Final = {
+    Role.CREW: "pages.crew",
+    Role.EMERGENCY_ROOM: "pages.emergency_room",
+    Role.CONTROL_ROOM: "pages.control_room",
+    Role.OPERATIONS: "pages.operations",
+    Role.ADMIN: "pages.operations",
+}
+
+
+@blueprint.errorhandler(NotSignedIn)
+def to_sign_in(_: NotSignedIn) -> BaseResponse:
+    """Somebody unknown is shown the way in."""
+    return redirect(url_for("pages.sign_in"))
+
+
+@blueprint.errorhandler(NotAllowed)
+def to_own_page(_: NotAllowed) -> BaseResponse:
+    """Somebody else's page leads to one's own."""
+    return redirect(url_for(HOME[actor().role]))
 
 
 @blueprint.route("/")
 @public
 def home() -> BaseResponse:
-    """To the sign-in page."""
-    return redirect("/sign-in")
+    """To one's own page, or to the sign-in page."""
+    who: Actor | None = g.actor
+    return redirect(url_for(HOME[who.role] if who else "pages.sign_in"))
+
+
+@blueprint.route("/sign-in")
+@public
+def sign_in() -> str | BaseResponse:
+    """Name and password; who is signed in already goes on to the page of the role."""
+    who: Actor | None = g.actor
+    return redirect(url_for(HOME[who.role])) if who else _page("sign_in", script="sign_in")
+
+
+@blueprint.route("/crew")
+@allow(Role.CREW)
+def crew() -> str:
+    """Submit a case and follow it."""
+    return _page("crew")
+
+
+@blueprint.route("/er")
+@allow(Role.EMERGENCY_ROOM)
+def emergency_room() -> str:
+    """Answer offers, see who is coming."""
+    return _page("er", reasons=[reason.value for reason in DeclineReason])
+
+
+@blueprint.route("/control")
+@allow(Role.CONTROL_ROOM)
+def control_room() -> str:
+    """Alarms and live cases."""
+    return _page("control")
+
+
+@blueprint.route("/operations")
+@allow(Role.OPERATIONS, Role.CONTROL_ROOM, Role.ADMIN)
+def operations() -> str:
+    """Queues and processes; nothing clinical."""
+    return _page("operations")
+
+
+@blueprint.route("/api/v1/docs")
+@public
+def docs() -> str:
+    """The API's description for people, made from the OpenAPI document."""
+    document = _openapi()
+    rows = [
+        {"path": path, "method": method.upper(), **operation}
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method in {"get", "post", "put", "patch", "delete"}
+    ]
+    tags = dict.fromkeys(tag for row in rows for tag in row.get("tags", []))
+    return render_template(
+        "docs.html",
+        document=document,
+        tags={tag: [row for row in rows if tag in row.get("tags", [])] for tag in tags},
+        **_shell("docs"),
+    )
+
+
+@blueprint.after_request
+def remember_language(response: Response) -> Response:
+    """Keep the language that somebody chose by ?lang=."""
+    if request.args.get("lang") in LANGUAGES:
+        response.set_cookie(
+            LANGUAGE_COOKIE,
+            request.args["lang"],
+            max_age=365 * 24 * 3600,
+            secure=here().settings.cookie_secure,
+            httponly=True,
+            samesite="Lax",
+        )
+    return response
+
+
+def language() -> str:
+    """ "en" or "ko": by ?lang=, by cookie, by Accept-Language."""
+    for wish in (request.args.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
+        if wish in LANGUAGES:
+            return wish
+    return request.accept_languages.best_match(LANGUAGES) or "en"
+
+
+@cache
+def words(wanted: str) -> dict[str, str]:
+    """Every string of the pages in one language, by key."""
+    table = json.loads((resources.files("web") / "pages_text.json").read_text(encoding="utf-8"))
+    return {key: row[LANGUAGES.index(wanted)] for key, row in table.items()}
+
+
+def _page(name: str, *, script: str | None = None, **config: Any) -> str:
+    return render_template("page.html", script=script or name, **_shell(name, **config))
+
+
+def _shell(name: str, **config: Any) -> dict[str, Any]:
+    """What every template gets: words, and the configuration that the scripts read."""
+    who: Actor | None = g.actor
+    chosen = language()
+    texts = words(chosen)
+
+    def t(key: str, **values: Any) -> str:
+        return texts[key].format(**values)
+
+    return {
+        "name": name,
+        "language": chosen,
+        "other_language": next(code for code in LANGUAGES if code != chosen),
+        "t": t,
+        "who": who,
+        "config": {
+            "language": chosen,
+            "text": texts,
+            "role": who.role if who else None,
+            "emergency_room_id": str(who.emergency_room_id or "") if who else "",
+            "audience": who.audience if who else None,
+            "stream": f"{here().settings.stream_url}/api/v1/events",
+            "after": _last_event(who),
+            **config,
+        },
+    }
+
+
+def _last_event(who: Actor | None) -> int | None:
+    """The number to follow events from: whatever the page fetches afterwards is newer."""
+    if who is None or who.audience is None:
+        return None
+    with here().record.read() as session:
+        return events.last_seq(session, who.audience)
+
+
+def _openapi() -> dict[str, Any]:
+    """The generated document (flask-smorest), with the references that templates follow."""
+    view: Callable[[], Any] = current_app.view_functions["api-docs.openapi_json"]
+    document: dict[str, Any] = current_app.make_response(view()).get_json()
+    return document

@@ -503,4 +503,7 @@ class ProblemOut(Schema):
     status = fields.Integer()
     code = fields.String()
     detail = fields.String()
-    errors = fields.Dict()
+    state = fields.String(metadata={"description": "where the case stands (409)"})
+    reason = fields.String(metadata={"description": "a finer code: why not"})
+    field = fields.String(metadata={"description": "which field is wrong"})
+    errors = fields.Dict(metadata={"description": "messages by field"})

@@ -27,7 +27,7 @@ from broker.errors import GoldentimeError
 from broker.record import Record
 from broker.settings import Settings
 
-START_S = 60.0
+START_S = 120.0
 STOP_S = 20.0
 PR_SET_PDEATHSIG = 1
 RUNTIME = {
@@ -228,7 +228,7 @@ class Supervisor:
         record = Record(settings)
 
         def door(url: str) -> Callable[[], str | None]:
-            return lambda: health.door(settings, url, timeout_s=1)
+            return lambda: health.door(settings, url, timeout_s=3)
 
         def loop(kind: str) -> Callable[[], str | None]:
             def check() -> str | None:

@@ -370,7 +370,8 @@ def upgrade() -> None:
         sa.Column("delay_min", sa.Integer(), nullable=True),
         sa.Column("ended_reason", sa.String(length=60), nullable=True),
         sa.CheckConstraint(
-            "status <> 'accepted_with_delay' OR delay_min BETWEEN 1 AND 240",
+            "status <> 'accepted_with_delay' "
+            "OR (delay_min IS NOT NULL AND delay_min BETWEEN 1 AND 240)",
             name=op.f("ck_offers_delay"),
         ),
         sa.CheckConstraint(
@@ -506,7 +507,11 @@ def upgrade() -> None:
         sa.Column("x1", sa.Double(), nullable=True),
         sa.Column("y1", sa.Double(), nullable=True),
         sa.CheckConstraint("score BETWEEN 0 AND 1", name=op.f("ck_findings_score")),
-        sa.CheckConstraint("x0 IS NULL OR (x0 <= x1 AND y0 <= y1)", name=op.f("ck_findings_box")),
+        sa.CheckConstraint(
+            "(x0 IS NULL AND y0 IS NULL AND x1 IS NULL AND y1 IS NULL) OR (x0 IS NOT NULL "
+            "AND y0 IS NOT NULL AND x1 IS NOT NULL AND y1 IS NOT NULL AND x0 <= x1 AND y0 <= y1)",
+            name=op.f("ck_findings_box"),
+        ),
         sa.ForeignKeyConstraint(
             ["reading_id"], ["readings.id"], name=op.f("fk_findings_reading_id")
         ),

@@ -108,3 +108,14 @@ def operating_points(
             f"threshold_at_sensitivity_{sensitivity}": round(at_sensitivity, 6),
         }
     return points
+
+
+def conformal_thresholds(scores: Floats, truth: Floats, coverage: float = 0.9) -> dict[str, float]:
+    """Per label the threshold of a prediction set that holds a label which is there with at least
+    `coverage` (class-conditional split conformal, Vovk 2012); 0 where positives are too few."""
+    out = {}
+    for number, label in enumerate(LABELS):
+        positives = np.sort(scores[truth[:, number] > 0.5, number])
+        place = math.floor((positives.size + 1) * (1 - coverage))
+        out[label] = round(float(positives[place - 1]), 6) if place >= 1 else 0.0
+    return out

@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--fold", type=int, help="another fold than the YAML's")
             sub.add_argument("--seed", type=int, help="another seed than the YAML's")
             sub.add_argument("--epochs", type=int, help="another number of epochs")
+            sub.add_argument("--threads", type=int, help="another number of threads")
         return sub
 
     split = command("split", "deal patients into a final test set and folds")
@@ -46,7 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     split.add_argument("--folds", type=int, default=5)
     split.add_argument("--test-share", type=float, default=0.2)
     split.add_argument("--seed", type=int, default=0)
-    command("classifier", "train a classifier on one fold", config=True)
+    split.add_argument("--layout", default="plain", help="plain, nih, dicom, chestx-det or rsna")
+    split.add_argument("--official", action="store_true", help="nih: its own test list")
+    classifier = command("classifier", "train a classifier on one fold", config=True)
+    classifier.add_argument("--compare", action="store_true", help="the table of all families")
+    classifier.add_argument("--backbones", default="", help="--compare: these only, a comma list")
+    classifier.add_argument("--seeds", type=_numbers, default=[0, 1], help="--compare: seeds")
+    classifier.add_argument("--wall-clock-s", type=float, help="stop each run after that long")
     command("detector", "train a detector on one fold", config=True)
     ship = command("ship", "turn finished runs into a weight with its card")
     ship.add_argument("kind", choices=("classifier", "detector"))
@@ -77,10 +84,14 @@ def train(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     data = _data(args.data)
     if args.command == "split":
-        from models.training.readers import read_plain
+        from models.training.readers_public import official_split, read
         from models.training.splits import make_split, save_split
 
-        split = make_split(read_plain(data), args.folds, args.test_share, args.seed)
+        films = read(data, args.layout)
+        if args.official:
+            split = official_split(data, films, args.folds, args.seed)
+        else:
+            split = make_split(films, args.folds, args.test_share, args.seed)
         save_split(split, args.out)
         sizes = ", ".join(str(len(fold)) for fold in split.folds)
         print(f"{args.out}: test {len(split.test)} films, folds {sizes}")
@@ -89,8 +100,21 @@ def _run(args: argparse.Namespace) -> int:
         from models.training.train_classifier import train as run
 
         config = read_config(
-            args.config, ClassifierConfig, fold=args.fold, seed=args.seed, epochs=args.epochs
+            args.config,
+            ClassifierConfig,
+            fold=args.fold,
+            seed=args.seed,
+            epochs=args.epochs,
+            threads=args.threads,
+            wall_clock_s=args.wall_clock_s,
         )
+        if args.compare:
+            from models.training.compare import compare
+
+            names = [name for name in args.backbones.split(",") if name]
+            base = args.config.parent
+            print(compare(config, names, args.seeds, data, args.runs, base))
+            return 0
         result = run(config, data, args.runs, args.config.parent)
         print(
             f"{config.name} fold {config.fold}: validation mean AUC {result.mean_auc:.4f} "
@@ -101,7 +125,12 @@ def _run(args: argparse.Namespace) -> int:
         from models.training.train_detector import train as run_detector
 
         settings = read_config(
-            args.config, DetectorConfig, fold=args.fold, seed=args.seed, epochs=args.epochs
+            args.config,
+            DetectorConfig,
+            fold=args.fold,
+            seed=args.seed,
+            epochs=args.epochs,
+            threads=args.threads,
         )
         found = run_detector(settings, data, args.runs, args.config.parent)
         recall = ", ".join(f"{value:.3f} at {rate}" for rate, value in found.froc.items())

@@ -18,6 +18,7 @@ class ClassifierConfig:
     """A classifier run. Paths inside are relative to the data folder."""
 
     name: str = "classifier"
+    layout: str = "plain"  # of the data folder: plain, nih or dicom
     backbone: str = "efficientnet_b0"
     size_px: int = 224
     init: str = ""  # weights to start from, by tensor name and shape
@@ -54,6 +55,7 @@ class DetectorConfig:
     """A detector run. Paths inside are relative to the data folder."""
 
     name: str = "detector"
+    layout: str = "plain"  # of the data folder: plain, nih, dicom, chestx-det or rsna
     backbone: str = "yolov5n"
     size_px: int = 416
     init: str = ""

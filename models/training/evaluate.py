@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Figures:
     mean_ece_low: float
     mean_ece_high: float
     boxes: dict[str, Any] | None = None
+    pointing: dict[str, Any] | None = None
 
 
 def scores_of(classifier: Classifier, films: list[Film]) -> Floats:
@@ -144,6 +145,36 @@ def judge_boxes(detector: Detector, films: list[Film]) -> dict[str, Any]:
     }
 
 
+def point(classifier: Classifier, films: list[Film]) -> dict[str, Any]:
+    """Pointing game (Zhang et al. 2016): how often a label's map peaks inside its true box.
+
+    Boxes that are no NIH label are opacities and are looked for on the map of Pneumonia. `chance`
+    is the mean share of the film that the boxes cover.
+    """
+    cams, boxes, covered = [], [], []
+    for film in tqdm([film for film in films if film.boxes], desc="pointing", unit="film"):
+        pixels = _pixels(film)
+        height, width = pixels.shape
+        answer = classifier.read(pixels).cams
+        if answer is None:
+            return {}
+        wanted: dict[str, list[tuple[float, float, float, float]]] = {}
+        for box in film.boxes:
+            label = box.label if box.label in LABELS else "Pneumonia"
+            corners = (box.x0 / width, box.y0 / height, box.x1 / width, box.y1 / height)
+            wanted.setdefault(label, []).append(corners)
+        for label, corners_of in wanted.items():
+            cams.append(np.asarray(answer[label], dtype=np.float64))
+            boxes.append(np.asarray(corners_of, dtype=np.float64))
+            share = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in corners_of)
+            covered.append(min(share, 1.0))
+    return {
+        "hits": detection_metrics.pointing_game(cams, boxes),
+        "chance": float(np.mean(covered)),
+        "maps": len(cams),
+    }
+
+
 def table(figures: Figures) -> str:
     """The figures as lines of text."""
     lines = [
@@ -175,6 +206,11 @@ def table(figures: Figures) -> str:
             f"{figures.boxes['map50_95']:.4f}, recall at false positives per film {recall}, "
             f"{figures.boxes['films']} films, {figures.boxes['films_without_box']} without a box"
         )
+    if figures.pointing:
+        lines.append(
+            f"pointing game: {figures.pointing['hits']:.3f} of {figures.pointing['maps']} maps "
+            f"peak in a true box, by chance {figures.pointing['chance']:.3f}"
+        )
     return "\n".join(lines)
 
 
@@ -197,11 +233,14 @@ def evaluate(
     rounds: int = 1000,
 ) -> tuple[Figures, Floats]:
     """Figures and served scores of a classifier (and a detector when films have boxes)."""
-    scores = scores_of(Classifier(classifier_card, threads=threads), films)
+    classifier = Classifier(classifier_card, threads=threads)
+    scores = scores_of(classifier, films)
     figures = judge(scores, films, dict(classifier_card.thresholds), rounds)
-    if detector_card is not None and any(film.boxes for film in films):
-        boxes = judge_boxes(Detector(detector_card, threads=threads), films)
-        figures = Figures(**{**figures.__dict__, "boxes": boxes})
+    if any(film.boxes for film in films):
+        figures = replace(figures, pointing=point(classifier, films))
+        if detector_card is not None:
+            boxes = judge_boxes(Detector(detector_card, threads=threads), films)
+            figures = replace(figures, boxes=boxes)
     return figures, scores
 
 

@@ -17,6 +17,8 @@ from models import xray
 from models.training.records import Film, TrainingError
 
 Gray = NDArray[np.uint8]
+#: How many films are decoded between two notes of how far a run came.
+COUNT_EVERY = 500
 
 
 def decode(path: Path, size: int) -> Gray:
@@ -44,18 +46,35 @@ def load(films: Sequence[Film], size: int, cache: Path) -> Gray:
     if target.exists():
         return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
     cache.mkdir(parents=True, exist_ok=True)
-    pixels = np.empty((len(films), size, size), dtype=np.uint8)
-    for number, film in enumerate(tqdm(films, desc=f"decoding at {size} px", unit="film")):
-        pixels[number] = decode(film.path, size)
-    partial = target.with_suffix(".partial")
+    _decode_all(films, size, target)
+    return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
+
+
+def _decode_all(films: Sequence[Film], size: int, target: Path) -> None:
+    """Decode into a file beside `target`, which takes its name when complete; a stopped run goes
+    on where the count beside it says."""
+    partial, count = target.with_suffix(".partial"), target.with_suffix(".count")
+    shape = (len(films), size, size)
     try:
-        with partial.open("wb") as stream:
-            np.save(stream, pixels)
+        done = int(count.read_text()) if partial.exists() and count.exists() else 0
+        pixels = np.lib.format.open_memmap(
+            partial, mode="r+" if done else "w+", dtype=np.uint8, shape=shape
+        )
+        progress = tqdm(total=len(films), initial=done, desc=f"decoding at {size} px", unit="film")
+        for number in range(done, len(films)):
+            pixels[number] = decode(films[number].path, size)
+            progress.update()
+            if number % COUNT_EVERY == COUNT_EVERY - 1:
+                pixels.flush()
+                count.write_text(str(number + 1))
+        progress.close()
+        pixels.flush()
         partial.replace(target)
+        count.unlink(missing_ok=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise TrainingError(f"cannot write {target} ({error.strerror}): free some space") from None
-    return pixels
+        raise TrainingError(
+            f"cannot write {partial} ({error.strerror}): free some space and run again"
+        ) from None
 
 
 def hashes(films: Sequence[Film], pixels: Gray) -> dict[str, str]:

@@ -14,7 +14,7 @@ from models.training.records import LABELS, UNKNOWN, Box, Film, TrainingError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
 
 
-def _rows(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
+def table_rows(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
     """The rows of a CSV file that must have the `needed` columns."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -33,7 +33,7 @@ def _rows(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
         raise TrainingError(f"{path} is not a CSV file in UTF-8: {error}") from None
 
 
-def _number(path: Path, line: int, column: str, text: str) -> float:
+def number(path: Path, line: int, column: str, text: str) -> float:
     """A cell as a number, blank as UNKNOWN."""
     text = (text or "").strip()
     if not text:
@@ -44,7 +44,7 @@ def _number(path: Path, line: int, column: str, text: str) -> float:
         raise TrainingError(f"{path}, line {line}: {column} is {text!r}, not a number") from None
 
 
-def _locate(folders: list[Path]) -> dict[str, Path]:
+def locate(folders: list[Path]) -> dict[str, Path]:
     """Image files by name; the first folder that holds a name wins."""
     found: dict[str, Path] = {}
     for folder in folders:
@@ -55,7 +55,7 @@ def _locate(folders: list[Path]) -> dict[str, Path]:
     return found
 
 
-def _require(found: dict[str, Path], names: list[str], source: Path) -> None:
+def require(found: dict[str, Path], names: list[str], source: Path) -> None:
     missing = [name for name in names if name not in found]
     if missing:
         raise TrainingError(
@@ -81,29 +81,31 @@ def read_plain(
     images/ or nih/.
     """
     table = folder / labels
-    rows = _rows(table, ("image",) if sparse else ("image", "patient_id", *LABELS))
+    rows = table_rows(table, ("image",) if sparse else ("image", "patient_id", *LABELS))
     if sparse and rows and not set(LABELS) & set(rows[0]):
         raise TrainingError(f"{table}: none of the columns {', '.join(LABELS)} is there")
     places = [folder / images] if images else [folder, folder / "images", folder / "nih"]
-    found = _locate(places)
-    _require(found, [row["image"] for row in rows], table)
+    found = locate(places)
+    require(found, [row["image"] for row in rows], table)
     scores: dict[str, tuple[float, ...]] = {}
     if teacher:
         path = folder / teacher
         columns = tuple(f"prob_{label}" for label in LABELS)
-        for line, row in enumerate(_rows(path, ("image", *columns)), start=2):
-            scores[row["image"]] = tuple(_number(path, line, c, row[c]) for c in columns)
+        for line, row in enumerate(table_rows(path, ("image", *columns)), start=2):
+            scores[row["image"]] = tuple(number(path, line, c, row[c]) for c in columns)
     boxes: dict[str, list[Box]] = defaultdict(list)
     size = {row["image"]: row for row in rows}
     path = folder / boxes_file
     if boxes_file and path.exists():
-        for line, row in enumerate(_rows(path, ("image", "label", "x", "y", "w", "h")), start=2):
+        for line, row in enumerate(
+            table_rows(path, ("image", "label", "x", "y", "w", "h")), start=2
+        ):
             film = size.get(row["image"])
             if film is None:
                 raise TrainingError(f"{path}, line {line}: {row['image']} is not in {table.name}")
             scale_x = float(film.get("w") or 1) / float(film.get("orig_w") or film.get("w") or 1)
             scale_y = float(film.get("h") or 1) / float(film.get("orig_h") or film.get("h") or 1)
-            x, y, w, h = (_number(path, line, c, row[c]) for c in ("x", "y", "w", "h"))
+            x, y, w, h = (number(path, line, c, row[c]) for c in ("x", "y", "w", "h"))
             if not (w > 0 and h > 0):
                 raise TrainingError(f"{path}, line {line}: a box needs a width and a height")
             boxes[row["image"]].append(
@@ -117,9 +119,9 @@ def read_plain(
                 name=name,
                 path=found[name],
                 patient_id=row.get("patient_id") or name,
-                labels=tuple(_number(table, line, label, row.get(label) or "") for label in LABELS),
+                labels=tuple(number(table, line, label, row.get(label) or "") for label in LABELS),
                 source=row.get("source_repo") or "",
-                age=_number(table, line, "age", row.get("age") or ""),
+                age=number(table, line, "age", row.get("age") or ""),
                 sex=row.get("sex") or "",
                 view=row.get("view") or "",
                 teacher=scores.get(name),

@@ -190,6 +190,12 @@ def ship_classifier(
                 "labels": points,
                 "measured_on": "the same validation films that set the thresholds",
             },
+            "conformal_set": {
+                "coverage": 0.9,
+                "thresholds": calibrate.conformal_thresholds(scores, held.truth),
+                "note": "a label that is there is in the set with this probability, on films like "
+                "the validation films; 0: too few positives to leave the label out",
+            },
             "prevalence": prevalence,
             "onnx_parity": asdict(parity) | {"measured_on": "validation films"},
             "run": {"seed": config.seed, "folds": folds, "size_px": config.size_px},
@@ -315,6 +321,7 @@ def keep_evaluation(
             for row in figures.labels
             if not math.isnan(row.auc)
         },
+        **({"pointing_game": figures.pointing} if figures.pointing else {}),
         "measured_on": measured_on,
     }
     _add(classifier, key, content)

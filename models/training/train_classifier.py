@@ -20,9 +20,10 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from models.training import augment, checkpoint, metrics, pixels
-from models.training.backbones import FilmReader, build, load_init
+from models.training.backbones import SIDE_TARGETS, FilmReader, build, load_init
 from models.training.config import ClassifierConfig, write_config
 from models.training.readers import read_plain
+from models.training.readers_public import read
 from models.training.records import LABELS, UNKNOWN, Film, TrainingError
 from models.training.splits import Split, fingerprint, guard, load_split, make_split
 
@@ -47,7 +48,18 @@ def targets(films: list[Film], teacher_share: float) -> NDArray[np.float32]:
         view = {"AP": 1.0, "PA": 0.0}.get(film.view, UNKNOWN)
         sex = {"M": 1.0, "F": 0.0}.get(film.sex, UNKNOWN)
         rows.append(np.r_[labels, view, sex, min(film.age, 100.0) / 100.0])
-    return np.asarray(rows, dtype=np.float32)
+    return np.asarray(rows, dtype=np.float32).reshape(-1, len(LABELS) + SIDE_TARGETS)
+
+
+def gather(
+    films: pixels.Gray, rows: NDArray[np.intp], more: pixels.Gray, chosen: NDArray[np.intp]
+) -> pixels.Gray:
+    """Films of a batch (B, S, S): `chosen` counts through `rows` of `films`, then `more`."""
+    out = np.empty((len(chosen), *films.shape[1:]), dtype=np.uint8)
+    near = chosen < len(rows)
+    out[near] = films[rows[chosen[near]]]
+    out[~near] = more[chosen[~near] - len(rows)]
+    return out
 
 
 def masked_loss(logits: Tensor, wanted: Tensor, positive_weight: Tensor | None) -> Tensor:
@@ -66,7 +78,7 @@ def find_split(config: ClassifierConfig, films: list[Film], base: Path) -> Split
     return make_split(films, config.folds, 0.2, config.seed)
 
 
-def _low_resolution(config: ClassifierConfig, data: Path, held: set[str]) -> list[Film]:
+def _more_films(config: ClassifierConfig, data: Path, held: set[str]) -> list[Film]:
     """More films from a second table, without the patients that are held back."""
     if not config.low_resolution:
         return []
@@ -134,7 +146,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
     folder.mkdir(parents=True, exist_ok=True)
     write_config(config, folder / "config.yaml")
 
-    films = read_plain(data, teacher=config.teacher)
+    films = read(data, config.layout, config.teacher)
     split = find_split(config, films, base)
     fit, held, test = split.parts(films, config.fold)
     _check_classes(fit)
@@ -142,17 +154,20 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
     images = pixels.load(films, config.size_px, cache)
     row = {film.name: number for number, film in enumerate(films)}
     guard(fit, held, test, hashes=pixels.hashes(films, images))
-    more = _low_resolution(config, data, {film.patient_id for film in held + test})
-    blurred = pixels.load(more, config.size_px, cache) if more else None
+    more = _more_films(config, data, {film.patient_id for film in held + test})
+    if config.pretrain_epochs and not more:
+        raise TrainingError("pretrain_epochs needs low_resolution, a table of films")
+    blurred = pixels.load(more, config.size_px, cache) if more else images[:0]
 
-    fit_images = images[[row[film.name] for film in fit]]
+    fit_rows = np.array([row[film.name] for film in fit])
     held_images = images[[row[film.name] for film in held]]
-    wanted = torch.from_numpy(targets(fit, config.teacher_share))
+    hard = torch.from_numpy(targets(fit, 0.0))[:, : len(LABELS)]
+    wanted = torch.from_numpy(
+        np.concatenate([targets(fit, config.teacher_share), targets(more, 0.0)])
+    )
     truth = np.asarray([film.labels for film in held], dtype=np.float64)
-    more_wanted = torch.from_numpy(targets(more, 0.0)) if more else None
     positive_weight = None
     if config.balance > 0:
-        hard = wanted[:, : len(LABELS)]
         positive = torch.nansum(hard, dim=0).clamp(min=1.0)
         negative = torch.nansum(1 - hard, dim=0)
         positive_weight = (negative / positive) ** config.balance
@@ -186,33 +201,36 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
     for epoch in range(first, total_epochs):
         started = time.monotonic()
         model.train()
-        pool_images, pool_wanted = [fit_images], [wanted]
+        rows, extra_rows = torch.arange(len(fit)), torch.arange(0)
         if epoch < config.pretrain_epochs:
-            if blurred is None or more_wanted is None:
-                raise TrainingError("pretrain_epochs needs low_resolution, a table of films")
-            pool_images, pool_wanted = [blurred], [more_wanted]
-        elif blurred is not None and more_wanted is not None and config.low_resolution_share > 0:
-            drawn = torch.randperm(len(blurred), generator=generator)
-            drawn = drawn[: int(config.low_resolution_share * len(blurred))].sort().values
-            pool_images.append(blurred[drawn.numpy()])
-            pool_wanted.append(more_wanted[drawn])
-        epoch_images = np.concatenate(pool_images) if len(pool_images) > 1 else pool_images[0]
-        epoch_wanted = torch.cat(pool_wanted)
-        order = torch.randperm(len(epoch_images), generator=generator)
+            rows, extra_rows = torch.arange(0), torch.arange(len(more))
+        elif more and config.low_resolution_share > 0:
+            drawn = torch.randperm(len(more), generator=generator)
+            extra_rows = drawn[: int(config.low_resolution_share * len(more))]
+        # rows of `more` stand behind those of `fit`
+        epoch_rows = torch.cat([rows, extra_rows + len(fit)])
+        order = epoch_rows[torch.randperm(len(epoch_rows), generator=generator)]
         steps = len(order) // config.batch or 1
         losses = []
         for step in range(steps):
             done = epoch + step / steps
             warm = min(1.0, (done + 1.0 / steps) / max(config.warmup_epochs, 1e-9))
-            rate = warm * 0.5 * (1 + math.cos(math.pi * done / total_epochs))
+            share = done / total_epochs
+            if config.wall_clock_s:
+                used = (spent + time.monotonic() - started) / config.wall_clock_s
+                if used >= 1.0 and losses:
+                    break
+                share = min(used, 1.0)
+            rate = warm * 0.5 * (1 + math.cos(math.pi * share))
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                 group["lr"] = peak * rate
             chosen = order[step * config.batch : (step + 1) * config.batch]
-            batch = torch.from_numpy(epoch_images[chosen.numpy()])[:, None].float() / 255.0
+            films_now = gather(images, fit_rows, blurred, chosen.numpy())
+            batch = torch.from_numpy(films_now)[:, None].float() / 255.0
             batch = augment.vary(batch, config.augment, generator)
-            if blurred is not None:
+            if more:
                 batch = augment.blur_some(batch, 0.3, generator)
-            batch, aim = augment.mix(batch, epoch_wanted[chosen], config.mix_alpha, generator)
+            batch, aim = augment.mix(batch, wanted[chosen], config.mix_alpha, generator)
             batch = batch.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=config.mixed_precision):
                 logits, _, side = model(batch)

@@ -29,7 +29,7 @@ from models.training.backbones import read_tensors
 from models.training.config import DetectorConfig, write_config
 from models.training.detection_metrics import FilmBoxes
 from models.training.export_onnx import OPSET
-from models.training.readers import read_plain
+from models.training.readers_public import read
 from models.training.records import Film, TrainingError
 from models.training.splits import guard, load_split, make_split
 
@@ -209,7 +209,7 @@ def train(config: DetectorConfig, data: Path, runs: Path, base: Path = Path()) -
     folder.mkdir(parents=True, exist_ok=True)
     write_config(config, folder / "config.yaml")
     labels = class_names(config)
-    films = read_plain(data)
+    films = read(data, config.layout)
     split = (
         load_split(base / config.split)
         if config.split

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -12,8 +13,17 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import redis
+import yaml
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
+from broker import embedded
+from broker.celery_app import KEY_PREFIX, make_celery
+from broker.errors import BadSetting
 from broker.queues import Task
+from broker.settings import Settings
+from tests import servers
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("broker", "dispatch", "migrations", "models", "web", "workers")
@@ -78,3 +88,45 @@ def test_the_installed_command_lists_what_it_can_do() -> None:
     assert "(not installed)" not in shown.stdout
     assert run("-m", "broker.command", "--version").stdout == f"goldentime {version}\n"
     assert run("-m", "broker.command", "nothing").returncode == 2
+
+
+def test_composes_redis_lets_our_user_ring_and_nobody_else(tmp_path: Path) -> None:
+    """The very command of docker-compose.yml, on a port of its own."""
+    try:
+        binary = embedded.redis_binary()
+    except BadSetting as error:
+        pytest.fail(error.message) if os.environ.get("CI") == "true" else pytest.skip(error.message)
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+    shell = compose["services"]["redis"]["command"][-1].replace("$$", "$")
+    port = servers.free_port()
+    own = f"exec {binary} --bind 127.0.0.1 --port {port} --dir {tmp_path}"
+    server = servers.start(
+        ["/bin/sh", "-c", "REDIS_PASSWORD=sEcret9; " + shell.replace("exec redis-server", own)],
+        log=tmp_path / "redis.log",
+    )
+    try:
+        url = f"redis://goldentime:sEcret9@127.0.0.1:{port}/0"
+        with redis.Redis.from_url(url, retry=_patient()) as ours:
+            assert ours.ping()
+            with make_celery(Settings(redis_url=url)) as app:
+                app.send_task(Task.CLASSIFY.value, args=["an-id"])
+                with app.connection_for_read() as connection:
+                    queue = connection.SimpleQueue(Task.CLASSIFY.value)
+                    message = queue.get(timeout=5)
+                    message.ack()
+                    queue.close()
+            assert message.payload[0] == ["an-id"]
+            assert ours.set(f"{KEY_PREFIX}x", 1)
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                ours.set("not-ours", 1)
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                ours.flushall()
+        with redis.Redis(port=port) as anybody, pytest.raises(redis.AuthenticationError):
+            anybody.ping()
+    finally:
+        servers.stop(server, signal.SIGTERM)
+
+
+def _patient() -> Retry:
+    """Tries for some seconds, until the server is there."""
+    return Retry(ConstantBackoff(0.1), retries=100)

@@ -71,6 +71,28 @@ def test_a_corrupt_image_is_named(broken: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").glob("*.npy"))
 
 
+def test_a_stopped_decoding_goes_on(
+    films_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films, cache = read_plain(films_folder), tmp_path / "cache"
+    whole = pixels.load(films, 32, tmp_path / "other")
+    monkeypatch.setattr(pixels, "COUNT_EVERY", 10)
+    real, seen = pixels.decode, []
+
+    def stops(path: Path, size: int) -> pixels.Gray:
+        if len(seen) == 25:
+            raise KeyboardInterrupt
+        seen.append(path)
+        return real(path, size)
+
+    monkeypatch.setattr(pixels, "decode", stops)
+    with pytest.raises(KeyboardInterrupt):
+        pixels.load(films, 32, cache)
+    seen[:] = [Path()] * 26
+    assert (pixels.load(films, 32, cache) == whole).all()
+    assert len(seen) == 26 + 40  # 20 of 60 were noted as done
+
+
 def test_decoded_films_are_kept_until_a_file_changes(broken: Path, tmp_path: Path) -> None:
     films, cache = read_plain(broken), tmp_path / "cache"
     first = pixels.load(films, 32, cache)

@@ -81,6 +81,23 @@ def test_prior_shift_keeps_a_score_at_its_own_prevalence_and_scales_odds() -> No
         calibrate.shift_prior(0.5, 0.0, 0.1)
 
 
+def test_a_conformal_set_holds_what_it_promises_on_fresh_films() -> None:
+    generator = np.random.default_rng(2)
+    truth = (generator.random((4000, 14)) < 0.2).astype(float)
+    scores = calibrate.sigmoid(generator.normal(size=truth.shape) + truth)
+    at = calibrate.conformal_thresholds(scores[:2000], truth[:2000], 0.9)
+    covered = [
+        float((scores[2000:, number][truth[2000:, number] > 0.5] >= at[label]).mean())
+        for number, label in enumerate(NIH_LABELS)
+    ]
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.02)
+    assert min(covered) > 0.8
+    # with five positives nothing can be left out at 90 %
+    few = np.zeros((50, 14))
+    few[:5] = 1.0
+    assert set(calibrate.conformal_thresholds(scores[:50], few, 0.9).values()) == {0.0}
+
+
 def boxes(*corners: tuple[float, float, float, float]) -> np.ndarray:
     return np.array(corners, dtype=float).reshape(-1, 4)
 

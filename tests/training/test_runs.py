@@ -106,16 +106,31 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
 
 
+def test_comparing_backbones_prints_the_table(
+    shipped: Path, films_folder: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured(place, "table", size_px=64, epochs=50, batch=16, wall_clock_s=1.0)
+    arguments = ["--data", str(films_folder), "--runs", str(place), "--config", config]
+    families = ["--compare", "--backbones", "mobilenet,yolov5n", "--seeds", "0,1"]
+    assert train(["classifier", *arguments, *families]) == 0
+    printed = capsys.readouterr().out
+    assert "| label | mobilenet | yolov5n |" in printed
+    assert printed.count("\n| ") == 1 + len(cards.NIH_LABELS) + 5
+    assert (place / "table.md").read_text().strip() in printed
+
+
 def test_evaluate_writes_figures_plots_and_a_page(
     shipped: Path, films_folder: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = place / "evaluation"
     arguments = ["--labels", str(films_folder / "labels.csv"), "--weight", str(shipped)]
+    arguments += ["--boxes", "boxes.csv"]
     test_part = ["--split", str(place / "split.json"), "--out", str(out)]
     assert evaluate([*arguments, *test_part, "--write-card", "test"]) == 0
     printed = capsys.readouterr().out
     assert "mean AUC" in printed
     assert "source source0" in printed
+    assert "pointing game" in printed
     figures = json.loads((out / "figures.json").read_text())
     assert figures["films"] == len(json.loads((place / "split.json").read_text())["test"])
     assert {path.name for path in out.iterdir()} >= {"roc.png", "reliability.png", "report.html"}

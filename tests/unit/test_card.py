@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,23 @@ def test_the_shipped_weight_of_a_kind_is_found_by_kind(
     assert card.shipped(ModelKind.CLASSIFY) == shipped.name
     with pytest.raises(BadCard, match="0 weights to detect"):
         card.shipped(ModelKind.DETECT)
+
+
+def test_of_several_weights_the_default_serves(
+    shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = shipped.parent
+    monkeypatch.setattr(card, "WEIGHTS", weights)
+    shutil.copytree(shipped, weights / "second")
+    with pytest.raises(BadCard, match="2 weights to classify"):
+        card.shipped(ModelKind.CLASSIFY)
+    defaults = weights / card.DEFAULTS_FILE
+    defaults.write_text('{"classify": "second"}')
+    assert card.shipped(ModelKind.CLASSIFY) == "second"
+    for wrong in ('{"classify": "third"}', '{"segment": "second"}', "[]", "{"):
+        defaults.write_text(wrong)
+        with pytest.raises(BadCard, match=re.escape(card.DEFAULTS_FILE)):
+            card.shipped(ModelKind.CLASSIFY)
 
 
 def test_what_ships_is_complete_and_says_what_it_is_not_for() -> None:

@@ -187,17 +187,29 @@ def test_every_command_exists(setup_cfg: configparser.ConfigParser) -> None:
         assert ast.get_docstring(found[function]), f"{target} says nothing for goldentime --help"
 
 
-def test_make_help_lists_the_targets() -> None:
-    # Without the say of the make that runs these tests.
+def make(*arguments: str, **variables: str) -> list[str]:
+    """What make prints, without the say of the make that runs these tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(
-        ["make", "--no-print-directory", "help"],
+        ["make", "--no-print-directory", *arguments],
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+        env={**kept, **variables},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+    return done.stdout.splitlines()
+
+
+def test_make_demo_takes_its_words_from_the_command_line_only() -> None:
+    assert make("-n", "demo", "IMAGE=a b.png", "ONCE=1")[-1].endswith(
+        'command demo --image "$IMAGE" --once'
+    )
+    assert make("-n", "demo", "ONCE=0", IMAGE="ubuntu")[-1].rstrip().endswith("command demo")
+
+
+def test_make_help_lists_the_targets() -> None:
+    assert [line.split()[0] for line in make("help")] == [
         *("help", "demo", "test", "test-training", "long", "unit", "integration", "migration"),
         *("e2e", "lint", "format", "bench", "up", "clean"),
     ]

@@ -449,3 +449,16 @@ def test_random_damage_never_ends_in_another_exception() -> None:
         except UnreadableFilm as refused:
             outcomes.add(refused.code)
     assert len(outcomes) >= 4
+
+
+def test_a_codestream_of_another_size_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(UnreadableFilm) as refused:
+        xray.decode(j2k_claiming(20_000))
+    assert "another size" in str(refused.value.__cause__)
+
+
+def test_old_overlays_in_the_upper_bits_are_not_shown() -> None:
+    marked = np.frombuffer(opened().PixelData, "<u2").copy()
+    marked[::7] |= 1 << 13
+    film = xray.decode(changed(PixelData=marked.tobytes()))
+    assert np.abs(film.pixels.astype(int) - PHANTOM.pixels).max() <= 1

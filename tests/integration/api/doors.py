@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from io import BytesIO
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -91,15 +92,9 @@ class Caller:
         text = case if isinstance(case, str) else json.dumps(CASE if case is None else case)
         form: dict[str, Any] = {"case": text}
         if image is not None:
-            form["image"] = (_stream(image), name)
+            form["image"] = (BytesIO(image), name)
         headers = {"Idempotency-Key": key or f"test-{uuid4()}"}
-        return self.post("/cases", data=form, headers=headers)
-
-
-def _stream(data: bytes) -> Any:
-    from io import BytesIO
-
-    return BytesIO(data)
+        return self.post("/cases", data=form, headers=headers, content_type="multipart/form-data")
 
 
 class House:

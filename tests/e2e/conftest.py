@@ -1,0 +1,61 @@
+"""A whole installation of real processes, started as the demo starts it, on each database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.settings import Settings
+from web import cli, demo, supervised
+from web.cli import Prepared
+from web.supervised import Supervisor
+
+
+@dataclass
+class Installation:
+    """Running processes and the demo city's people."""
+
+    settings: Settings
+    supervisor: Supervisor
+    people: Prepared
+    lines: list[str]
+
+    def play(self, film: Path, **more: Any) -> dict[str, Any]:
+        """Play the case that users see, with a film of one's own."""
+        return demo.play(
+            self.settings.public_url,
+            self.settings.stream_url,
+            self.people.tokens,
+            film,
+            lambda seconds, text: self.lines.append(f"{seconds:.2f} {text}"),
+            **more,
+        )
+
+    def crew(self) -> demo.Client:
+        """The originating ambulance's device."""
+        return demo.Client(
+            self.settings.public_url, self.settings.stream_url, self.people.tokens.crew
+        )
+
+
+@pytest.fixture(scope="module")
+def installation(
+    module_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """Every process of an installation, stopped at the end of the module."""
+    settings = supervised.settle(
+        Settings(
+            data_dir=tmp_path_factory.mktemp("gt"),
+            database_url=module_database_url,
+            min_free_bytes=1,
+        ),
+        gateway_port=8400,
+        stream_port=8401,
+        redis_port=8402,
+    )
+    with supervised.running(settings) as supervisor:
+        yield Installation(settings, supervisor, cli.prepare(settings), [])

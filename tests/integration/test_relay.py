@@ -1,0 +1,239 @@
+"""The relay with a real Redis: rings what is due, never floods, survives a Redis that is gone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import update
+
+from broker import database, events, hints
+from broker.lifecycle import CaseStatus, ReadingKind
+from broker.queues import Queue
+from broker.record import Record
+from broker.relay import WAKE_CHANNEL, Relay
+from broker.settings import Settings
+from broker.tables import Reading
+from tests.integration.city import City
+from tests.servers import RedisServer
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def settings(settings: Settings, redis_url: str) -> Settings:
+    """With a Redis of our own and a quick sweep."""
+    return dataclasses.replace(settings, redis_url=redis_url, sweep_s=0.5)
+
+
+@pytest.fixture
+def relay(city: City) -> Iterator[Relay]:
+    relay = Relay(city.settings)
+    yield relay
+    relay.close()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def bells(client: redis.Redis, queue: Queue) -> list[str]:
+    """Ids in a queue, oldest first."""
+    raw = client.lrange(f"goldentime:{queue}", 0, -1)
+    return [json.loads(item)["headers"]["argsrepr"] for item in reversed(raw)]
+
+
+def wait_for(what: Callable[[], object], seconds: float = 15.0) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.02)
+
+
+def make_due(record: Record) -> None:
+    """The sweep's patience is over for every pending reading."""
+    with record.write() as session:
+        session.execute(update(Reading).values(due_at=database.now(session)))
+
+
+def test_due_readings_and_cases_are_rung_by_id_only(city: City, client):
+    relay = Relay(dataclasses.replace(city.settings, sweep_s=60.0))
+    waiting = city.submit_film()
+    due = city.submit()
+    assert relay.ring() == 3
+    rows = city.readings(waiting)
+    assert bells(client, Queue.CLASSIFY) == [f"['{rows[ReadingKind.CLASSIFY].id}']"]
+    assert bells(client, Queue.DETECT) == [f"['{rows[ReadingKind.DETECT].id}']"]
+    assert bells(client, Queue.DISPATCH) == [f"['{due}']"]
+    (message,) = client.lrange("goldentime:classify", 0, -1)
+    assert len(message) < 1024
+    assert relay.ring() == 0  # not again before the sweep's patience is over
+    relay.close()
+
+
+def test_a_long_queue_is_not_a_lost_bell(city: City, relay: Relay, client):
+    for _ in range(5):
+        city.submit_film(readings=[ReadingKind.CLASSIFY])
+    for _ in range(6):
+        relay.ring()
+        make_due(city.record)
+    assert client.llen("goldentime:classify") == 5
+
+
+def test_what_redis_lost_is_rung_again(city: City, relay: Relay, client):
+    city.submit_film()
+    relay.ring()
+    client.flushall()
+    time.sleep(city.settings.sweep_s * 1.4)
+    assert relay.ring() == 2
+    assert client.llen("goldentime:classify") == client.llen("goldentime:detect") == 1
+
+
+def test_two_relays_at_once_do_no_harm(city: City, relay: Relay, client):
+    case_ids = [city.submit_film() for _ in range(8)]
+    other = Relay(city.settings)
+    threads = [threading.Thread(target=r.ring) for r in (relay, other) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    other.close()
+    rung = bells(client, Queue.CLASSIFY)
+    assert len(set(rung)) == 8
+    assert len(rung) <= 16  # once by each at most
+    assert len(case_ids) == 8
+
+
+def run_beside(relay: Relay) -> threading.Thread:
+    thread = threading.Thread(target=relay.run)
+    thread.start()
+    return thread
+
+
+def test_a_redis_that_is_gone_or_frozen_is_a_pause(
+    city: City, relay: Relay, client, redis_server: RedisServer
+):
+    died: list[object] = []
+    hook, threading.excepthook = threading.excepthook, lambda args: died.append(args.exc_value)
+    thread = run_beside(relay)
+    try:
+        for films, (hurt, heal) in enumerate(
+            (
+                (redis_server.freeze, redis_server.thaw),
+                (redis_server.kill, redis_server.start),
+            ),
+            start=1,
+        ):
+            hurt()
+            started = time.monotonic()
+            city.submit_film()  # the door does not wait for Redis
+            assert time.monotonic() - started < 1.5
+            time.sleep(2.5)
+            assert thread.is_alive()
+            heal()
+            # As many bells as films wait; which film a bell names does not matter.
+            wait_for(lambda n=films: len(bells(client, Queue.CLASSIFY)) == n)
+    finally:
+        redis_server.thaw()
+        relay.stop()
+        thread.join(20)
+        threading.excepthook = hook
+    assert not thread.is_alive()
+    assert died == []
+
+
+def test_a_commit_is_rung_at_once(city: City, client, settings: Settings):
+    """By datagram on SQLite, by NOTIFY on PostgreSQL; the sweep would take a minute."""
+    patient = dataclasses.replace(city.settings, sweep_s=60.0)
+    relay = Relay(patient)
+    streams = client.pubsub()
+    streams.subscribe(WAKE_CHANNEL)
+    streams.get_message(timeout=2)
+    thread = run_beside(relay)
+    try:
+        time.sleep(0.5)
+        case_id = city.submit()
+        wait_for(lambda: f"['{case_id}']" in bells(client, Queue.DISPATCH), 5)
+        said = streams.get_message(timeout=5)
+        assert events.CONTROL_ROOM in json.loads(said["data"])
+    finally:
+        relay.stop()
+        city.submit()  # wakes it, so that it sees that it shall stop
+        thread.join(10)
+        streams.close()
+        relay.close()
+    assert not thread.is_alive()
+
+
+def test_hints_tell_who_has_news_and_nothing_when_there_is_none(city: City):
+    listener = hints.listen(city.settings)
+    try:
+        listener.wait(0.1)  # PostgreSQL connects at the first wait
+        assert listener.wait(0.05) is None
+        with city.record.write() as session:
+            database.now(session)  # a unit without news
+        assert listener.wait(0.05) is None
+        city.submit()
+        said = listener.wait(3)
+        assert said is not None
+        assert said >= {events.CONTROL_ROOM, events.ambulance(city.crew.ambulance_id)}
+    finally:
+        listener.close()
+
+
+def test_a_door_without_a_relay_waits_for_nobody(city: City):
+    for _ in range(50):
+        city.submit()
+
+
+@pytest.fixture
+def worker(city: City) -> Iterator[subprocess.Popen[bytes]]:
+    """A real Celery worker of the dispatch queue."""
+    log = city.folder / "worker.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "celery", "-A", "workers.app", "worker"),
+                *("-Q", Queue.DISPATCH.value, "--concurrency", "1"),
+                *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+            ],
+            cwd=ROOT,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+            env=os.environ
+            | {
+                "GOLDENTIME_DATABASE_URL": city.settings.database_url,
+                "GOLDENTIME_DATA_DIR": str(city.folder),
+                "GOLDENTIME_REDIS_URL": city.settings.redis_url,
+            },
+        )
+    yield process
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    text = log.read_text()
+    assert "Traceback" not in text, text
+
+
+def test_a_real_worker_takes_the_step(city: City, relay: Relay, worker):
+    thread = run_beside(relay)
+    try:
+        case_id = city.submit()
+        wait_for(lambda: city.case(case_id).status is CaseStatus.OFFERING, 60)
+        assert len(city.offers(case_id)) == 3
+    finally:
+        relay.stop()
+        thread.join(20)
+    city.check()

@@ -1,0 +1,185 @@
+// The control room's page: alarms first, then every live case.
+
+import { actions, api, el, paint, press, Problem, roomName, serverNow, session, t, time } from "./page.js";
+import { follow, heard } from "./live.js";
+import { loadMessages, messages, unread, wireMessages } from "./messages.js";
+import { clinical, heading, offers, toggleBoxes } from "./show.js";
+
+const OVER = new Set(["closed", "cancelled"]);
+const UNCONFIRMED_MS = 15000;
+const CANCELLABLE = new Set(["received", "offering", "unplaced", "assigned", "acknowledged"]);
+
+const cases = new Map();
+const silent = new Map(); // case id to the version at which "no news" was raised
+let rooms = [];
+
+function keep(found) {
+  const known = cases.get(found.id);
+  if (known && found.version < known.version) return;
+  if (OVER.has(found.status)) cases.delete(found.id);
+  else cases.set(found.id, found);
+}
+
+async function fetchCase(id) {
+  try {
+    keep(await api("GET", `/cases/${id}`));
+    heard();
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+  }
+  show();
+}
+
+async function reload() {
+  try {
+    const [live, all] = await Promise.all([
+      api("GET", "/cases?live=true&limit=200"),
+      api("GET", "/emergency-rooms"),
+    ]);
+    heard();
+    rooms = all;
+    const listed = new Set(live.map((c) => c.id));
+    for (const id of [...cases.keys()]) if (!listed.has(id)) cases.delete(id);
+    live.forEach(keep);
+    for (const id of listed) loadMessages(id, show);
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+  }
+  show();
+}
+
+function onEvent(entry) {
+  if (!entry.case_id) return;
+  if (entry.type === "alarm.no_news") silent.set(entry.case_id, entry.body.version);
+  if (entry.type.startsWith("message.")) loadMessages(entry.case_id, show);
+  else fetchCase(entry.case_id);
+}
+
+/** The alarm that a case raises now, if any; it goes away with its reason. */
+function alarmOf(shown) {
+  if (shown.status === "unplaced") return "unplaced";
+  if (shown.status === "assigned" && serverNow() - Date.parse(shown.assigned_at) > UNCONFIRMED_MS) {
+    return "unacknowledged";
+  }
+  return silent.get(shown.id) === shown.version ? "no_news" : null;
+}
+
+function show() {
+  const list = [...cases.values()].sort(
+    (a, b) =>
+      Number(!alarmOf(a)) - Number(!alarmOf(b)) ||
+      (a.acuity ?? 3) - (b.acuity ?? 3) ||
+      a.received_at.localeCompare(b.received_at),
+  );
+  const loud = list.filter(alarmOf);
+  paint(
+    document.getElementById("alarms"),
+    loud.length ? loud.map(alarmLine) : el("p", { class: "quiet empty" }, t("control.no_alarms")),
+  );
+  paint(
+    document.getElementById("cases"),
+    list.length ? list.map(card) : el("p", { class: "quiet empty" }, t("control.no_cases")),
+  );
+}
+
+function alarmLine(shown) {
+  const kind = alarmOf(shown);
+  return el(
+    "p",
+    { class: "alarm", "data-key": `${shown.id}-${kind}` },
+    el("strong", {}, t(`alarm.${kind}`)),
+    " ",
+    t("case.unit", { call_sign: shown.call_sign }),
+    " ",
+    el(
+      "button",
+      { type: "button", "data-do": "openCase", "data-case": shown.id },
+      t("alarm.show"),
+    ),
+  );
+}
+
+function card(shown) {
+  const held = shown.offers.find((offer) => offer.status === "accepted");
+  const news = unread(shown.id);
+  return el(
+    "details",
+    { class: alarmOf(shown) ? "card case loud" : "card case", "data-key": shown.id, id: `case-${shown.id}` },
+    el(
+      "summary",
+      {},
+      heading(
+        shown,
+        held ? el("p", {}, el("strong", {}, roomName(held.emergency_room))) : null,
+        news ? el("span", { class: "badge" }, `${t("messages.title")} ${news}`) : null,
+      ),
+    ),
+    shown.status === "unplaced" ? phones() : null,
+    offers(shown.offers),
+    clinical(shown),
+    messages(shown.id, held ? ["ambulance", "emergency_room"] : ["ambulance"]),
+    CANCELLABLE.has(shown.status) ? cancelForm(shown) : null,
+  );
+}
+
+function phones() {
+  return el(
+    "ul",
+    { class: "phones" },
+    rooms
+      .filter((room) => room.phone)
+      .map((room) => el("li", {}, `${roomName(room)} `, el("a", { href: `tel:${room.phone}` }, room.phone),
+        room.diversion_until_at ? ` · ${t("er.diversion_until", { time: time(room.diversion_until_at) })}` : null)),
+  );
+}
+
+function cancelForm(shown) {
+  return el(
+    "details",
+    { "data-key": `${shown.id}-cancel` },
+    el("summary", { class: "link danger" }, t("crew.cancel")),
+    el(
+      "form",
+      { "data-cancel": shown.id, "data-keep": true },
+      el(
+        "label",
+        {},
+        t("crew.cancel_reason"),
+        el("input", { name: "reason", required: true, minlength: 2, maxlength: 200, autocomplete: "off" }),
+      ),
+      el("button", { type: "submit", class: "danger" }, t("crew.cancel_confirm")),
+    ),
+  );
+}
+
+actions.toggleBoxes = (button) => {
+  toggleBoxes(button.dataset.case);
+  show();
+};
+actions.openCase = (button) => {
+  const node = document.getElementById(`case-${button.dataset.case}`);
+  node.open = true;
+  node.scrollIntoView({ block: "start" });
+  node.querySelector("summary").focus();
+};
+
+document.addEventListener("submit", (event) => {
+  const id = event.target.dataset.cancel;
+  if (!id) return;
+  event.preventDefault();
+  press(event.target.querySelector("button"), async () => {
+    try {
+      await api("POST", `/cases/${id}/cancel`, { reason: event.target.elements.reason.value });
+    } finally {
+      await fetchCase(id);
+    }
+  });
+});
+
+wireMessages(show);
+session()
+  .then((who) => paint(document.getElementById("who"), who.display_name))
+  .catch(() => {});
+await reload();
+follow({ onEvent, reload });
+setInterval(show, 5000); // an alarm may fall due by time alone

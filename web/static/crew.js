@@ -1,0 +1,418 @@
+// The crew's page: send a case, follow it, acknowledge, drive.
+
+import {
+  actions,
+  api,
+  el,
+  notice,
+  paint,
+  press,
+  Problem,
+  roomName,
+  session,
+  t,
+  time,
+} from "./page.js";
+import { follow, heard } from "./live.js";
+import { clearForm, editForm, wireForm, vitalsOf } from "./case_form.js";
+import { loadMessages, messages, wireMessages } from "./messages.js";
+import { enqueue, outbox, takeOut } from "./outbox.js";
+import { clinical, heading, offers, toggleBoxes } from "./show.js";
+
+const OVER = new Set(["closed", "cancelled"]);
+const HELD = new Set(["assigned", "acknowledged", "en_route", "arrived"]);
+const SEEKING = new Set(["received", "offering", "unplaced"]);
+const URGENCY = ["assigned", "unplaced", "offering", "received", "acknowledged", "en_route", "arrived"];
+
+const cases = new Map();
+const receipts = new Map();
+let rooms = [];
+
+/** Keep what the server said, unless we know something newer. */
+function keep(found) {
+  const known = cases.get(found.id);
+  if (known && found.version < known.version) return;
+  if (found.status === "assigned" && known?.status !== "assigned") navigator.vibrate?.([300, 100, 300]);
+  cases.set(found.id, found);
+}
+
+async function fetchCase(id) {
+  try {
+    keep(await api("GET", `/cases/${id}`));
+    heard();
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+  }
+  show();
+}
+
+async function reload() {
+  try {
+    const [live, all] = await Promise.all([
+      api("GET", "/cases?live=true&limit=50"),
+      rooms.length ? rooms : api("GET", "/emergency-rooms"),
+    ]);
+    heard();
+    rooms = all;
+    live.forEach(keep);
+    const listed = new Set(live.map((c) => c.id));
+    // What ended while nobody listened: fetch it once, so that its end is shown.
+    await Promise.all(
+      [...cases.values()]
+        .filter((c) => !listed.has(c.id) && !OVER.has(c.status))
+        .map((c) => fetchCase(c.id)),
+    );
+    for (const id of listed) loadMessages(id, show);
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+  }
+  show();
+}
+
+function onEvent(entry) {
+  if (!entry.case_id) return;
+  if (entry.type.startsWith("message.")) loadMessages(entry.case_id, show);
+  else fetchCase(entry.case_id);
+  if (entry.type === "alarm.unacknowledged") navigator.vibrate?.([300, 100, 300, 100, 300]);
+}
+
+function show() {
+  paint(document.getElementById("outbox"), outbox.map(waitingToBeSent));
+  const list = [...cases.values()].sort(
+    (a, b) =>
+      Number(OVER.has(a.status)) - Number(OVER.has(b.status)) ||
+      URGENCY.indexOf(a.status) - URGENCY.indexOf(b.status) ||
+      b.received_at.localeCompare(a.received_at),
+  );
+  paint(
+    document.getElementById("cases"),
+    list.length ? list.map(card) : el("p", { class: "quiet empty" }, t("crew.no_cases")),
+  );
+}
+
+function waitingToBeSent(entry) {
+  const key = entry.key;
+  const does = (name, text, style = "") =>
+    el("button", { type: "button", class: style, "data-do": name, "data-entry": key }, text);
+  const filmProblem = ["image_unreadable", "too_large", "storage_full"].includes(entry.problem?.code);
+  const refused = entry.state === "refused";
+  return el(
+    "article",
+    { class: refused ? "card outbox refused" : "card outbox", "data-key": key },
+    el("h3", {}, t("crew.outbox")),
+    refused
+      ? el("p", { class: "note bad" }, `${t("crew.outbox_refused")} ${entry.problem.words}`)
+      : entry.state === "sending"
+        ? el("p", { class: "busy" }, t("crew.outbox_sending"))
+        : el(
+            "p",
+            { class: "note warn" },
+            t("crew.outbox_retry", { n: entry.waitS, attempt: entry.attempt + 1 }),
+            " ",
+            entry.problem.words,
+          ),
+    entry.state === "sending"
+      ? null
+      : el(
+          "div",
+          { class: "buttons" },
+          entry.film && filmProblem ? does("withoutFilm", t("crew.outbox_without_film"), "primary") : null,
+          refused ? does("editEntry", t(filmProblem ? "crew.outbox_other_film" : "crew.outbox_edit")) : null,
+          refused ? does("discardEntry", t("crew.outbox_discard"), "link") : null,
+        ),
+  );
+}
+
+function holder(shown) {
+  return shown.offers.find((offer) => offer.status === "accepted");
+}
+
+function card(shown) {
+  const over = OVER.has(shown.status);
+  return el(
+    "article",
+    { class: `card case case-${shown.status}`, "data-key": shown.id, id: `case-${shown.id}` },
+    heading(shown),
+    decision(shown),
+    counterOffers(shown),
+    shown.status === "unplaced" ? phoneCard(shown) : null,
+    timeline(shown),
+    offers(shown.offers),
+    clinical(shown),
+    over ? null : messages(shown.id, holder(shown) ? ["emergency_room", "control_room"] : ["control_room"]),
+    over ? dismiss(shown) : onTheWay(shown),
+  );
+}
+
+function decision(shown) {
+  const offer = holder(shown);
+  if (!offer || !HELD.has(shown.status)) return null;
+  const name = roomName(offer.emergency_room);
+  const phone = offer.emergency_room.phone;
+  const step = (path, text, style) =>
+    el(
+      "button",
+      {
+        type: "button",
+        class: style,
+        "data-do": "step",
+        "data-case": shown.id,
+        "data-step": path,
+        "data-key": `${shown.id}-${path}`,
+      },
+      text,
+    );
+  return el(
+    "section",
+    { class: `decision decision-${shown.status}` },
+    el(
+      "p",
+      {},
+      el("strong", {}, t(shown.status === "assigned" ? "crew.acknowledge_hint" : "crew.going_to", { name })),
+      " ",
+      phone ? el("a", { href: `tel:${phone}` }, t("common.call", { phone })) : null,
+    ),
+    shown.status === "assigned" ? step("acknowledge", t("crew.acknowledge"), "acknowledge") : null,
+    shown.status === "acknowledged" ? step("depart", t("crew.depart"), "primary big") : null,
+    shown.status === "en_route" ? step("arrive", t("crew.arrive"), "primary big") : null,
+    shown.status === "arrived" ? step("close", t("case.status.closed"), "primary big") : null,
+    el(
+      "details",
+      { class: "give-back", "data-key": `${shown.id}-give-back` },
+      el("summary", { class: "link" }, t("crew.give_back")),
+      el(
+        "button",
+        { type: "button", "data-do": "answerCounter", "data-answer": "pass", "data-offer": offer.id, "data-case": shown.id },
+        t("crew.give_back_confirm"),
+      ),
+    ),
+  );
+}
+
+function counterOffers(shown) {
+  if (!SEEKING.has(shown.status)) return null;
+  const answer = (offer, name, text, style) =>
+    el(
+      "button",
+      { type: "button", class: style, "data-do": "answerCounter", "data-answer": name, "data-offer": offer.id, "data-case": shown.id },
+      text,
+    );
+  return shown.offers
+    .filter((offer) => offer.status === "accepted_with_delay")
+    .map((offer) =>
+      el(
+        "section",
+        { class: "counter", "data-key": `counter-${offer.id}` },
+        el("strong", {}, t("crew.counter", { name: roomName(offer.emergency_room), n: offer.delay_min })),
+        el(
+          "div",
+          { class: "buttons" },
+          answer(offer, "take", t("crew.counter_take"), "primary"),
+          answer(offer, "pass", t("crew.counter_pass"), ""),
+        ),
+      ),
+    );
+}
+
+function phoneCard(shown) {
+  const etas = new Map(shown.offers.map((o) => [o.emergency_room.id, o.eta_min ?? 999]));
+  const list = rooms
+    .filter((room) => room.phone)
+    .sort((a, b) => (etas.get(a.id) ?? 1000) - (etas.get(b.id) ?? 1000))
+    .slice(0, 6);
+  return el(
+    "section",
+    { class: "phone-card" },
+    el("strong", {}, t("crew.phone_card")),
+    el(
+      "ul",
+      {},
+      list.map((room) =>
+        el(
+          "li",
+          {},
+          el("a", { href: `tel:${room.phone}`, class: "button" }, `${roomName(room)} ${room.phone}`),
+        ),
+      ),
+    ),
+    el("p", { class: "quiet" }, t("crew.phone_goes_on")),
+  );
+}
+
+function timeline(shown) {
+  const receipt = receipts.get(shown.id);
+  const steps = [
+    ["received", shown.received_at],
+    ["offering", shown.first_offer_at],
+    ["assigned", shown.assigned_at],
+    ["acknowledged", shown.acknowledged_at],
+    ["arrived", shown.arrived_at],
+    [OVER.has(shown.status) ? shown.status : "closed", shown.ended_at],
+  ].filter(([, at]) => at);
+  return el(
+    "section",
+    { class: "timeline" },
+    el(
+      "p",
+      { class: "receipt" },
+      t("case.receipt", { time: time(shown.received_at) }),
+      receipt?.image_sha256
+        ? el("small", {}, ` ${t("case.receipt_hash", { hash: receipt.image_sha256.slice(0, 12) })}`)
+        : null,
+    ),
+    el(
+      "ol",
+      {},
+      steps.map(([name, at]) =>
+        el("li", {}, el("time", { datetime: at }, time(at)), " ", t(`case.status.${name}`)),
+      ),
+    ),
+    OVER.has(shown.status) && shown.ended_reason ? el("p", { class: "quiet" }, shown.ended_reason) : null,
+  );
+}
+
+function onTheWay(shown) {
+  const cancellable = SEEKING.has(shown.status) || ["assigned", "acknowledged"].includes(shown.status);
+  const update = document.getElementById("update-template").content.cloneNode(true);
+  const form = update.querySelector("form");
+  form.dataset.case = shown.id;
+  form.setAttribute("data-keep", "");
+  return el(
+    "div",
+    { class: "more-actions" },
+    el("details", { "data-key": `${shown.id}-update` }, el("summary", { class: "link" }, t("crew.update")), form),
+    el(
+      "label",
+      { class: "button small", "data-key": `${shown.id}-film` },
+      t(shown.image ? "crew.film_replace" : "crew.film_add"),
+      el("input", {
+        type: "file",
+        accept: "image/png,image/jpeg,.dcm,application/dicom",
+        "data-film-of": shown.id,
+      }),
+    ),
+    cancellable
+      ? el(
+          "details",
+          { "data-key": `${shown.id}-cancel` },
+          el("summary", { class: "link danger" }, t("crew.cancel")),
+          el(
+            "form",
+            { "data-cancel": shown.id, "data-keep": true },
+            el(
+              "label",
+              {},
+              t("crew.cancel_reason"),
+              el("input", { name: "reason", required: true, minlength: 2, maxlength: 200, autocomplete: "off" }),
+            ),
+            el("button", { type: "submit", class: "danger" }, t("crew.cancel_confirm")),
+          ),
+        )
+      : null,
+  );
+}
+
+function dismiss(shown) {
+  return el("button", { type: "button", class: "link", "data-do": "dismiss", "data-case": shown.id }, t("crew.dismiss"));
+}
+
+/** A change whose answer is the case; afterwards the screen shows what is true, whatever happened. */
+function change(button, method, path, body, caseId) {
+  return press(button, async () => {
+    try {
+      const answer = await api(method, path, body);
+      if (answer?.version) keep(answer);
+      show();
+    } finally {
+      await fetchCase(caseId);
+    }
+  });
+}
+
+actions.toggleBoxes = (button) => {
+  toggleBoxes(button.dataset.case);
+  show();
+};
+actions.step = (button) =>
+  change(button, "POST", `/cases/${button.dataset.case}/${button.dataset.step}`, undefined, button.dataset.case);
+actions.answerCounter = (button) => {
+  const { answer, offer, case: id } = button.dataset;
+  return change(button, "POST", `/offers/${offer}/${answer}`, answer === "pass" ? {} : undefined, id);
+};
+actions.dismiss = (button) => {
+  cases.delete(button.dataset.case);
+  show();
+};
+actions.withoutFilm = (button) => {
+  const entry = takeOut(button.dataset.entry);
+  if (entry) enqueue(entry.content, null, entry.values, entry.key, handlers);
+};
+actions.editEntry = (button) => {
+  const entry = takeOut(button.dataset.entry);
+  if (entry) editForm(entry);
+  show();
+};
+actions.discardEntry = (button) => {
+  takeOut(button.dataset.entry);
+  show();
+};
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  const button = form.querySelector("button[type=submit]");
+  if (form.dataset.cancel) {
+    event.preventDefault();
+    const id = form.dataset.cancel;
+    if (form.reportValidity()) change(button, "POST", `/cases/${id}/cancel`, { reason: form.elements.reason.value }, id);
+  } else if ("update" in form.dataset) {
+    event.preventDefault();
+    const vitals = vitalsOf(form);
+    if (!form.reportValidity() || !vitals) return;
+    const id = form.dataset.case;
+    change(button, "PATCH", `/cases/${id}`, { vitals }, id).then((problem) => {
+      if (problem) return;
+      form.reset();
+      form.closest("details").open = false;
+    });
+  }
+});
+
+document.addEventListener("change", async (event) => {
+  const id = event.target.dataset?.filmOf;
+  const file = event.target.files?.[0];
+  if (!id || !file) return;
+  const body = new FormData();
+  body.append("image", file, file.name);
+  await press(event.target.parentElement, async () => {
+    await api("PUT", `/cases/${id}/image`, body, { timeoutMs: 120000 });
+    notice(t("crew.film_sent"));
+  });
+  event.target.value = "";
+  fetchCase(id);
+});
+
+const handlers = {
+  changed: show,
+  receipt(receipt) {
+    receipts.set(receipt.case_id, receipt);
+    fetchCase(receipt.case_id).then(() =>
+      document.getElementById(`case-${receipt.case_id}`)?.scrollIntoView({ block: "start" }),
+    );
+  },
+  refused(entry) {
+    if (entry.problem.code === "idempotency_key_reused") reload();
+  },
+};
+
+wireForm((content, film, values, key) => {
+  enqueue(content, film, values, key, handlers);
+  clearForm();
+  window.scrollTo(0, 0);
+});
+wireMessages(show);
+session()
+  .then((who) => paint(document.getElementById("who"), who.display_name))
+  .catch(() => {});
+await reload();
+if (!cases.size) document.getElementById("new-case").open = true;
+follow({ onEvent, reload });

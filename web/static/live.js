@@ -1,0 +1,160 @@
+// Keeps a page true: the event stream, polling where the stream is silent, and plain words when
+// neither answers. Only this file decides whether the state on the screen is known.
+
+import { api, config, el, paint, Problem, t, time } from "./page.js";
+
+const SILENT_MS = 7000; // the stream beats every 5 s
+const LOST_MS = 10000;
+const POLL_MS = 3000;
+
+const connection = document.getElementById("connection");
+const lost = document.getElementById("lost");
+
+let heardAt = null; // last sign of life of any kind, this device's clock
+const began = Date.now();
+
+/** Note that the server answered: what is on the screen is as of now. */
+export function heard() {
+  heardAt = Date.now();
+}
+
+/** Show how sure the page is; returns whether the state is unknown. */
+export function showConnection(direct) {
+  const unknown = Date.now() - (heardAt ?? began) > LOST_MS;
+  const state = unknown ? "lost" : heardAt === null ? "starting" : direct ? "live" : "polling";
+  if (connection.dataset.state !== state) {
+    connection.dataset.state = state;
+    paint(connection, el("span", { class: "dot", "aria-hidden": "true" }), t(`connection.${state}`));
+    document.body.classList.toggle("state-unknown", unknown);
+    lost.hidden = !unknown;
+    if (unknown) {
+      const since = heardAt
+        ? t("connection.lost_since", { time: time(heardAt) })
+        : t("connection.lost_never");
+      paint(lost, el("strong", {}, t("connection.lost")), el("span", {}, since));
+    }
+  }
+  return unknown;
+}
+
+/** Say that the sign-in ended; the page stays, for something may be typed in it. */
+export function signedOut() {
+  lost.hidden = false;
+  document.body.classList.add("state-unknown");
+  paint(
+    lost,
+    el("strong", {}, t("connection.signed_out")),
+    el("a", { href: "/sign-in", class: "button" }, t("sign_in.title")),
+  );
+}
+
+/**
+ * Follow this audience's events from config.after on, each once and in order.
+ * onEvent(entry) hears each; reload() fetches everything again after a time without news.
+ */
+export function follow({ onEvent, reload }) {
+  let after = config.after;
+  let source = null;
+  let streamHeardAt = 0;
+  let polling = false;
+  let ended = false;
+  let wasUnknown = false;
+  let failures = 0;
+
+  function take(entry) {
+    if (entry.seq <= after) return; // a replay, or the other channel was quicker
+    after = entry.seq;
+    onEvent(entry);
+  }
+
+  function alive() {
+    streamHeardAt = Date.now();
+    failures = 0;
+    heard();
+    show();
+  }
+
+  function open() {
+    source?.close();
+    source = new EventSource(`${config.stream}?after=${after}`, { withCredentials: true });
+    source.onopen = alive;
+    source.addEventListener("heartbeat", alive);
+    for (const type of EVENTS) {
+      source.addEventListener(type, (event) => {
+        alive();
+        take(JSON.parse(event.data));
+      });
+    }
+    source.onerror = () => {
+      // Reconnect by hand, so that the number we ask for is the last one of either channel.
+      source.close();
+      const waitMs = Math.min(10000, 500 * 2 ** failures++) + Math.random() * 500;
+      setTimeout(() => !ended && open(), waitMs);
+    };
+  }
+
+  async function poll() {
+    if (polling || ended) return;
+    polling = true;
+    try {
+      for (;;) {
+        const page = await api("GET", `/inbox?after=${after}`, undefined, { timeoutMs: 8000 });
+        heard();
+        page.events.forEach(take);
+        if (page.events.length < 200) break;
+      }
+    } catch (problem) {
+      if (problem instanceof Problem && problem.status === 401) {
+        ended = true;
+        source.close();
+        signedOut();
+      }
+    } finally {
+      polling = false;
+      show();
+    }
+  }
+
+  function show() {
+    if (ended) return;
+    const unknown = showConnection(Date.now() - streamHeardAt < SILENT_MS);
+    if (wasUnknown && !unknown) reload();
+    wasUnknown = unknown;
+  }
+
+  open();
+  setInterval(() => Date.now() - streamHeardAt >= SILENT_MS && poll(), POLL_MS);
+  setInterval(show, 1000);
+  document.addEventListener("visibilitychange", () => !document.hidden && poll());
+}
+
+// EventSource tells only of types that are asked for by name.
+const EVENTS = [
+  "case.received",
+  "case.image",
+  "case.offering",
+  "case.unplaced",
+  "case.assigned",
+  "case.acknowledged",
+  "case.en_route",
+  "case.arrived",
+  "case.closed",
+  "case.cancelled",
+  "case.amended",
+  "case.position",
+  "offer.requested",
+  "offer.reminded",
+  "offer.received",
+  "offer.accepted",
+  "offer.accepted_with_delay",
+  "offer.rejected",
+  "offer.withdrawn",
+  "offer.expired",
+  "offer.amended",
+  "message.sent",
+  "message.delivered",
+  "message.seen",
+  "alarm.unacknowledged",
+  "alarm.no_news",
+  "diversion",
+];

@@ -1,0 +1,117 @@
+// The messages of a case: sent, delivered, read. "Read" is said by a person's own tap.
+
+import { actions, api, config, el, press, Problem, t, time, word } from "./page.js";
+
+const byCase = new Map();
+
+/** Fetch a case's messages (which counts as delivered), then call changed(). */
+export async function loadMessages(caseId, changed) {
+  try {
+    byCase.set(caseId, await api("GET", `/cases/${caseId}/messages`));
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    return; // the next event or reload asks again
+  }
+  changed();
+}
+
+/** Unread messages to us, for a badge. */
+export function unread(caseId) {
+  return (byCase.get(caseId) ?? []).filter((m) => !mine(m) && m.status !== "seen").length;
+}
+
+function mine(message) {
+  return message.sender === config.audience;
+}
+
+function party(audience) {
+  return word("party", audience.split(":")[0]);
+}
+
+/** The thread and the form; `to` lists the parties that may be written to. */
+export function messages(caseId, to) {
+  const list = byCase.get(caseId) ?? [];
+  const count = unread(caseId);
+  return el(
+    "details",
+    { class: "messages", open: count > 0, "data-key": `messages-${caseId}` },
+    el(
+      "summary",
+      {},
+      t("messages.title"),
+      list.length ? ` (${list.length})` : "",
+      count ? el("span", { class: "badge" }, count) : null,
+    ),
+    el(
+      "ul",
+      { class: "thread" },
+      list.length ? null : el("li", { class: "quiet" }, t("messages.none")),
+      list.map((message) => one(message)),
+    ),
+    to.length ? form(caseId, to) : null,
+  );
+}
+
+function one(message) {
+  const from = mine(message) ? t("messages.you") : party(message.sender);
+  return el(
+    "li",
+    { class: mine(message) ? "mine" : "theirs", "data-key": message.id },
+    el(
+      "p",
+      { class: "quiet" },
+      `${from} → ${party(message.recipient)} · ${time(message.sent_at)}`,
+      mine(message) ? ` · ${t(`message.status.${message.status}`)}` : null,
+    ),
+    el("p", { class: "body" }, message.body),
+    !mine(message) && message.status !== "seen"
+      ? el(
+          "button",
+          { type: "button", "data-do": "messageRead", "data-message": message.id, "data-case": message.case_id },
+          t("messages.read"),
+        )
+      : null,
+  );
+}
+
+function form(caseId, to) {
+  return el(
+    "form",
+    { "data-message-form": caseId, "data-keep": true, "data-key": `form-${caseId}-${to.join()}` },
+    el(
+      "label",
+      {},
+      t("messages.to"),
+      el("select", { name: "to" }, to.map((name) => el("option", { value: name }, word("party", name)))),
+    ),
+    el(
+      "label",
+      { class: "grow" },
+      t("messages.body"),
+      el("input", { name: "body", maxlength: 2000, required: true, autocomplete: "off" }),
+    ),
+    el("button", { type: "submit" }, t("common.send")),
+  );
+}
+
+/** Wire sending and reading; changed() repaints. */
+export function wireMessages(changed) {
+  actions.messageRead = (button) =>
+    press(button, async () => {
+      await api("POST", `/messages/${button.dataset.message}/seen`);
+      await loadMessages(button.dataset.case, changed);
+    });
+  document.addEventListener("submit", (event) => {
+    const caseId = event.target.dataset.messageForm;
+    if (!caseId) return;
+    event.preventDefault();
+    const { to, body } = event.target.elements;
+    if (!body.value.trim()) return;
+    const button = event.target.querySelector("button");
+    press(button, async () => {
+      await api("POST", `/cases/${caseId}/messages`, { to: to.value, body: body.value });
+      body.value = "";
+      await loadMessages(caseId, changed);
+    });
+  });
+}

@@ -1,0 +1,246 @@
+// What every page shares: words, the one way to build and repaint elements, requests, notices.
+// Text from the server only ever becomes a text node; no HTML is parsed here.
+
+export const config = JSON.parse(document.getElementById("config").textContent);
+
+/** A string of the page's language with {names} filled in; the key itself when it is missing. */
+export function t(key, values = {}) {
+  const text = config.text[key];
+  if (text === undefined) return key;
+  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+}
+
+/** The words for a code, or the code when a newer server knows more codes than this page. */
+export function word(group, code) {
+  return config.text[`${group}.${code}`] ?? String(code ?? "").replaceAll("_", " ");
+}
+
+/** An element: attributes (true: present; null, false, undefined: absent) and children. */
+export function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    node.setAttribute(name, value === true ? "" : String(value));
+  }
+  for (const child of children.flat(3)) {
+    if (child === null || child === undefined || child === false) continue;
+    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  }
+  return node;
+}
+
+/** Make `parent` show these nodes while keeping what did not change: focus, typing, open panels. */
+export function paint(parent, ...nodes) {
+  const wanted = nodes.flat(3).filter((n) => n !== null && n !== undefined && n !== false);
+  const list = wanted.map((n) => (n instanceof Node ? n : document.createTextNode(String(n))));
+  const keep = new Set(list.map(keyOf).filter(Boolean));
+  for (const node of [...parent.childNodes]) {
+    const key = keyOf(node);
+    if (key && !keep.has(key)) node.remove();
+  }
+  const keyed = new Map([...parent.childNodes].map((n) => [keyOf(n), n]).filter(([key]) => key));
+  let at = parent.firstChild;
+  for (const next of list) {
+    const key = keyOf(next);
+    const old = key ? keyed.get(key) : at;
+    if (old && keyOf(old) === key && old.nodeName === next.nodeName) {
+      if (old === at) at = at.nextSibling;
+      else parent.insertBefore(old, at);
+      update(old, next);
+    } else {
+      parent.insertBefore(next, at);
+    }
+  }
+  while (at) {
+    const gone = at;
+    at = at.nextSibling;
+    gone.remove();
+  }
+}
+
+function keyOf(node) {
+  return node.nodeType === Node.ELEMENT_NODE ? node.getAttribute("data-key") : null;
+}
+
+function update(old, next) {
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.nodeValue !== next.nodeValue) old.nodeValue = next.nodeValue;
+    return;
+  }
+  if (old.hasAttribute("data-keep")) return; // somebody may be typing in there
+  for (const { name } of [...old.attributes]) {
+    if (name === "open" && old.nodeName === "DETAILS") continue;
+    if (name === "aria-disabled") continue; // press() waits for an answer
+    if (!next.hasAttribute(name)) old.removeAttribute(name);
+  }
+  for (const { name, value } of [...next.attributes]) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  paint(old, ...next.childNodes);
+}
+
+/** What a click on [data-do=name] does: actions[name](element). */
+export const actions = {};
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-do]");
+  if (event.detail > 1) return; // a double tap must not press what the first one brought up
+  if (button && !button.hasAttribute("aria-disabled")) actions[button.dataset.do]?.(button);
+});
+
+/** An error answer (problem+json), or no answer at all: code "network". */
+export class Problem extends Error {
+  constructor(status, code, detail = "", more = {}) {
+    super(detail);
+    Object.assign(this, { status, code, detail, more });
+  }
+
+  /** For people, in the page's language; the server's own words where they say more. */
+  get words() {
+    const known = config.text[`problem.${this.code}`];
+    const fields = fieldErrors(this.more.errors);
+    if (fields) return `${known ?? this.detail} ${fields}`;
+    if (this.code === "image_unreadable" && config.language === "en") return this.detail;
+    return known ?? this.detail;
+  }
+}
+
+function fieldErrors(errors, path = "") {
+  if (!errors) return "";
+  if (typeof errors === "string") return path ? `${word("vitals", path)}: ${errors}` : errors;
+  if (Array.isArray(errors)) return errors.map((e) => fieldErrors(e, path)).join(" ");
+  return Object.entries(errors)
+    .map(([name, value]) => fieldErrors(value, /^\d+$/.test(name) ? path : name))
+    .join("; ");
+}
+
+let csrfToken = null;
+let clockOffsetMs = 0;
+
+/** The server's clock in ms, from the Date of its answers: devices' clocks are wrong. */
+export function serverNow() {
+  return Date.now() + clockOffsetMs;
+}
+
+/** Who is signed in: GET /session, which also gives the token for changes. */
+export async function session() {
+  const found = await api("GET", "/session");
+  csrfToken = found.csrf_token;
+  return found;
+}
+
+/** One request to /api/v1; the parsed answer, or a Problem. */
+export async function api(method, path, body, { headers = {}, timeoutMs = 15000 } = {}) {
+  const change = !["GET", "HEAD"].includes(method);
+  if (change && csrfToken === null && path !== "/session") await session();
+  try {
+    return await request(method, path, body, headers, timeoutMs);
+  } catch (problem) {
+    if (!(problem instanceof Problem) || problem.code !== "csrf" || !change) throw problem;
+    await session();
+    return request(method, path, body, headers, timeoutMs);
+  }
+}
+
+async function request(method, path, body, headers, timeoutMs) {
+  const options = { method, headers: { Accept: "application/json", ...headers } };
+  if (csrfToken) options.headers["X-CSRFToken"] = csrfToken;
+  if (body instanceof FormData) {
+    options.body = body;
+  } else if (body !== undefined) {
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  let answer;
+  let text;
+  try {
+    answer = await fetch(`/api/v1${path}`, { ...options, signal: AbortSignal.timeout(timeoutMs) });
+    text = await answer.text();
+  } catch {
+    throw new Problem(0, "network");
+  }
+  const date = Date.parse(answer.headers.get("Date") ?? "");
+  // Date has whole seconds: correct only what is clearly wrong.
+  if (date && Math.abs(date - Date.now()) > 2000) clockOffsetMs = date - Date.now();
+  let content = null;
+  try {
+    content = text ? JSON.parse(text) : null;
+  } catch {
+    if (answer.ok) throw new Problem(0, "network");
+  }
+  if (!answer.ok) {
+    const { code = "unexpected", detail = answer.statusText, ...more } = content ?? {};
+    throw new Problem(answer.status, code, detail, more);
+  }
+  return content;
+}
+
+/** Run a change for a pressed control: busy until the answer, its problem as a notice. */
+export async function press(button, change) {
+  if (button.hasAttribute("aria-disabled")) return null;
+  button.setAttribute("aria-disabled", "true");
+  try {
+    return await change();
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    notice(problem.words, "bad");
+    return problem;
+  } finally {
+    button.removeAttribute("aria-disabled");
+  }
+}
+
+/** A short message at the foot of the screen; a bad one stays until it is closed. */
+export function notice(text, kind = "good") {
+  const box = document.getElementById("notices");
+  const item = el("p", { class: `notice ${kind}` }, text, " ");
+  const close = el("button", { type: "button", class: "link" }, t("common.close"));
+  close.addEventListener("click", () => item.remove());
+  item.append(close);
+  while (box.childNodes.length > 3) box.firstChild.remove();
+  box.append(item);
+  if (kind !== "bad") setTimeout(() => item.remove(), 8000);
+}
+
+const clock = new Intl.DateTimeFormat(config.language, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
+
+/** hh:mm:ss of an ISO time or of ms. */
+export function time(at) {
+  return at ? clock.format(new Date(at)) : "";
+}
+
+/** m:ss until an ISO time, "0:00" afterwards. */
+export function left(until) {
+  const seconds = Math.max(0, Math.ceil((Date.parse(until) - serverNow()) / 1000));
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}
+
+/** A countdown that the ticker below keeps true. */
+export function countdown(until) {
+  const over = Date.parse(until) <= serverNow();
+  return el("span", { class: over ? "countdown over" : "countdown", "data-until": until }, left(until));
+}
+
+setInterval(() => {
+  for (const node of document.querySelectorAll("[data-until]")) {
+    node.textContent = left(node.dataset.until);
+    node.classList.toggle("over", Date.parse(node.dataset.until) <= serverNow());
+  }
+}, 500);
+
+/** An ER's or hospital's name in the page's language. */
+export function roomName(room) {
+  return (config.language === "ko" && room.name_ko) || room.name;
+}
+
+document.getElementById("sign-out")?.addEventListener("click", async (event) => {
+  await press(event.currentTarget, async () => {
+    await api("DELETE", "/session");
+    location.assign("/sign-in");
+  });
+});

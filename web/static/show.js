@@ -1,0 +1,318 @@
+// How a case looks, the same for crew, ER and control room. Nothing here asks the server anything.
+
+import { config, el, roomName, t, time, word } from "./page.js";
+
+/** Which films are shown with their boxes, by case id. */
+const withBoxes = new Map();
+
+/** Show or hide the boxes of a case's film. */
+export function toggleBoxes(caseId) {
+  withBoxes.set(caseId, !showsBoxes(caseId));
+}
+
+function showsBoxes(caseId) {
+  return withBoxes.get(caseId) ?? true;
+}
+
+/** Level 1 to 5 as number, colour and word. */
+export function acuity(level) {
+  if (!level) return el("span", { class: "level level-none" }, t("case.acuity_none"));
+  return el(
+    "span",
+    { class: `level level-${level}` },
+    el("b", {}, level),
+    " ",
+    t(`acuity.${level}`),
+  );
+}
+
+export function acuityWords(level) {
+  return level ? t("case.acuity", { level, name: t(`acuity.${level}`) }) : t("case.acuity_none");
+}
+
+/** "67 years, male: short of breath". */
+export function patientLine(shown) {
+  let age = t("case.age_unknown");
+  if (shown.age_years !== null) age = t("case.age", { n: shown.age_years });
+  else if (shown.age_band) age = t("case.age_band", { band: shown.age_band });
+  const sex = shown.sex && shown.sex !== "unknown" ? word("sex", shown.sex) : t("sex.unknown");
+  return el(
+    "p",
+    { class: "patient-line" },
+    el("strong", {}, `${age}, ${sex}`),
+    shown.complaint ? el("span", { class: "complaint" }, shown.complaint) : null,
+  );
+}
+
+/** Name and identifier, for those whom the server gives them. */
+export function identity(shown) {
+  const rows = ["name", "identifier", "phone"].filter((name) => shown.patient?.[name]);
+  if (!rows.length) return null;
+  return el(
+    "dl",
+    { class: "facts" },
+    rows.map((name) => [el("dt", {}, t(`case.patient_${name}`)), el("dd", {}, shown.patient[name])]),
+  );
+}
+
+/** The six vital signs with units; a dash for what was not measured. */
+export function vitals(signs) {
+  if (!signs) return el("p", { class: "quiet" }, t("vitals.none"));
+  const pressure =
+    signs.systolic_bp_mmhg === null
+      ? null
+      : `${signs.systolic_bp_mmhg}/${signs.diastolic_bp_mmhg ?? "–"}`;
+  const oxygen = signs.on_oxygen === null ? null : t(`vitals.on_oxygen.${signs.on_oxygen}`);
+  const awake = signs.consciousness && word("consciousness", signs.consciousness);
+  const rows = [
+    ["respiratory_rate_per_min", signs.respiratory_rate_per_min, t("unit.per_min")],
+    ["spo2_percent", signs.spo2_percent, "%", oxygen],
+    ["blood_pressure", pressure, "mmHg"],
+    ["pulse_per_min", signs.pulse_per_min, t("unit.per_min")],
+    ["consciousness", signs.consciousness, awake ?? ""],
+    ["temperature_c", signs.temperature_c, "°C"],
+  ];
+  return el(
+    "section",
+    { class: "vitals-shown" },
+    el(
+      "h4",
+      {},
+      t("vitals.title"),
+      " ",
+      el("small", {}, t("vitals.recorded", { time: time(signs.recorded_at) })),
+    ),
+    el(
+      "dl",
+      { class: "vitals" },
+      rows.map(([name, value, unit, more]) =>
+        el(
+          "div",
+          { class: `vital-${name}` },
+          el("dt", {}, t(`vitals.${name}`)),
+          el(
+            "dd",
+            {},
+            el("b", {}, value ?? "–"),
+            value === null || value === undefined ? null : el("small", {}, ` ${unit}`),
+            more ? el("small", { class: "more" }, more) : null,
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+/** The words that every view of AI output carries, in both languages. */
+export function aiNotice() {
+  return el(
+    "p",
+    { class: "ai-notice" },
+    el("span", { lang: "en" }, t("ai.notice.en")),
+    " ",
+    el("span", { lang: "ko" }, t("ai.notice.ko")),
+  );
+}
+
+/** The film, with its boxes unless switched off. */
+export function film(shown) {
+  const image = shown.image;
+  if (!image) return el("p", { class: "quiet no-film" }, t("film.none"));
+  const id = shown.id.slice(0, 8);
+  const boxes = image.boxes.filter((box) => box.above_threshold).length;
+  const drawn = boxes > 0 && showsBoxes(shown.id);
+  // The film under an address may be replaced and its boxes may come later: v tells them apart.
+  const plain = `${image.url}?v=${image.sha256.slice(0, 12)}-${boxes}`;
+  const source = (width) => `${plain}&width_px=${width}${drawn ? "&boxes=1" : ""}`;
+  const detected = image.readings.find((reading) => reading.kind === "detect");
+  return el(
+    "figure",
+    { class: "film" },
+    el(
+      "a",
+      { href: drawn ? `${plain}&boxes=1` : plain, target: "_blank", rel: "noopener", title: t("film.open") },
+      el("img", {
+        src: source(768),
+        alt: t(drawn ? "film.alt_boxes" : "film.alt", { id }),
+        width: image.width_px,
+        height: image.height_px,
+      }),
+    ),
+    el(
+      "figcaption",
+      {},
+      boxes > 0
+        ? el(
+            "button",
+            {
+              type: "button",
+              "data-do": "toggleBoxes",
+              "data-case": shown.id,
+              "aria-pressed": String(drawn),
+            },
+            drawn ? t("film.boxes_off") : t("film.boxes_on", { n: boxes }),
+          )
+        : detected?.status === "done"
+          ? el("span", { class: "quiet" }, t("film.boxes_none"))
+          : null,
+      image.unusable_reason
+        ? el(
+            "p",
+            { class: "note warn" },
+            t("film.unusable", { reason: word("unusable", image.unusable_reason) }),
+          )
+        : null,
+    ),
+  );
+}
+
+/** The three highest scores, each against its operating point; scores are no probabilities. */
+export function findings(image) {
+  if (!image || image.unusable_reason) return null;
+  const waits = image.readings.some((r) => r.status === "pending" || r.status === "running");
+  const failed = image.readings.some((r) => r.status === "failed");
+  return el(
+    "section",
+    { class: "findings" },
+    el("h4", {}, t("findings.title")),
+    image.nothing_above_threshold ? el("p", { class: "note" }, t("findings.none_above")) : null,
+    el(
+      "ol",
+      {},
+      image.top3.map((finding) =>
+        el(
+          "li",
+          { class: finding.above_threshold ? "above" : "below" },
+          el("b", {}, word("label", finding.label)),
+          " ",
+          el("span", { class: "score" }, t("findings.score", { score: finding.score.toFixed(2) })),
+          " ",
+          el(
+            "span",
+            { class: "against" },
+            t(finding.above_threshold ? "findings.above" : "findings.below"),
+          ),
+        ),
+      ),
+    ),
+    waits ? el("p", { class: "quiet busy" }, t("film.reading")) : null,
+    failed ? el("p", { class: "note warn" }, t("film.reading_failed")) : null,
+    aiNotice(),
+  );
+}
+
+/** Why this level, in words, and what the patient needs. */
+export function triage(shown) {
+  const judged = shown.triage;
+  if (!judged) return null;
+  const total = judged.news2?.total;
+  return el(
+    "section",
+    { class: "triage" },
+    el(
+      "h4",
+      {},
+      t("triage.title"),
+      total === null || total === undefined
+        ? null
+        : el("small", {}, ` ${t("triage.news2", { total })}`),
+    ),
+    el(
+      "ul",
+      {},
+      judged.reasons.map((reason) =>
+        el("li", {}, reason.text[config.language] ?? reason.text.en ?? reason.code),
+      ),
+    ),
+    judged.needs.length
+      ? el(
+          "p",
+          { class: "needs" },
+          el("span", { class: "quiet" }, `${t("triage.needs")}: `),
+          judged.needs.map((need) => word("capability", need)).join(", "),
+        )
+      : null,
+    shown.partial ? el("p", { class: "note warn" }, t("case.partial")) : null,
+    shown.needs_review ? el("p", { class: "note warn" }, t("case.needs_review")) : null,
+  );
+}
+
+/** Film and AI on one side, vitals and triage on the other. */
+export function clinical(shown) {
+  return el(
+    "div",
+    { class: "clinical" },
+    el("div", { class: "clinical-film" }, film(shown)),
+    el(
+      "div",
+      { class: "clinical-facts" },
+      patientLine(shown),
+      identity(shown),
+      vitals(shown.vitals),
+      findings(shown.image),
+      triage(shown),
+    ),
+  );
+}
+
+export function eta(offer) {
+  return offer.eta_min === null
+    ? t("common.eta_unknown")
+    : t("common.eta", { n: Math.round(offer.eta_min) });
+}
+
+/** What an ER answered, in words. */
+export function offerState(offer) {
+  const reason = offer.reason_code ?? offer.ended_reason;
+  const why = offer.reason_code
+    ? word("decline", offer.reason_code)
+    : reason
+      ? word("ended", reason)
+      : null;
+  const state = t(`offer.status.${offer.status}`, { n: offer.delay_min ?? "" });
+  return why ? `${state}: ${why}` : state;
+}
+
+/** Every hospital that was asked, the newest round first, with its state. */
+export function offers(list) {
+  if (!list.length) return el("p", { class: "quiet" }, t("offers.none"));
+  const sorted = [...list].sort((a, b) => b.round - a.round || a.rank - b.rank);
+  return el(
+    "section",
+    { class: "offers" },
+    el("h4", {}, t("offers.title")),
+    el(
+      "ol",
+      {},
+      sorted.map((offer) =>
+        el(
+          "li",
+          { class: `offer offer-${offer.status}`, "data-key": offer.id },
+          el("span", { class: "offer-room" }, roomName(offer.emergency_room)),
+          el("span", { class: "offer-eta" }, eta(offer)),
+          el("span", { class: "offer-state" }, offerState(offer)),
+        ),
+      ),
+    ),
+  );
+}
+
+/** The heading of a case: number, state, level. */
+export function heading(shown, ...more) {
+  return el(
+    "header",
+    { class: "case-heading" },
+    acuity(shown.acuity),
+    el("h3", {}, t(`case.status.${shown.status}`)),
+    el(
+      "p",
+      { class: "quiet" },
+      [
+        t("case.unit", { call_sign: shown.call_sign }),
+        t("case.number", { id: shown.id.slice(0, 8) }),
+        t("case.received_at", { time: time(shown.received_at) }),
+      ].join(" · "),
+    ),
+    more,
+  );
+}

@@ -1,0 +1,28 @@
+// Name and password to POST /session, then on to the page of the role.
+
+import { api, el, paint, Problem, t } from "./page.js";
+
+const form = document.getElementById("sign-in");
+const problemBox = document.getElementById("sign-in-problem");
+const button = form.querySelector("button");
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (button.disabled) return;
+  button.disabled = true;
+  paint(button, t("sign_in.busy"));
+  problemBox.hidden = true;
+  const fields = new FormData(form);
+  try {
+    await api("POST", "/session", { name: fields.get("name"), password: fields.get("password") });
+    location.assign("/");
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    problemBox.hidden = false;
+    paint(problemBox, el("span", {}, problem.words));
+    form.elements.password.select();
+  } finally {
+    button.disabled = false;
+    paint(button, t("sign_in.submit"));
+  }
+});
