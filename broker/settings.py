@@ -45,7 +45,7 @@ class Settings:
     """Where people reach the gateway: used in links and for same-origin checks."""
     stream_url: str = "http://127.0.0.1:8001"
     """Where browsers reach the stream process (server-sent events)."""
-    trusted_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    trusted_hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
     """Host names that the gateway answers to."""
     cookie_secure: bool = True
     """Send cookies over TLS only; switched off for a plain http demo on loopback."""

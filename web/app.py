@@ -13,6 +13,7 @@ from flask import Flask, Response, request
 from flask_smorest import Api
 
 from broker import logs, sandbox, settings as settings_
+from broker.errors import BadSetting
 from broker.settings import Settings
 from web import (
     ambulance,
@@ -120,6 +121,8 @@ def create_stream_app(settings: Settings | None = None) -> Flask:
 
 def _flask(settings: Settings, process: str, *, static: bool) -> Flask:
     logs.set_up(settings, process)
+    if not settings.trusted_hosts:  # to werkzeug, none named means that all are trusted
+        raise BadSetting("GOLDENTIME_TRUSTED_HOSTS names no host; name those that people use")
     app = Flask("web", static_folder="static" if static else None)
     secure = settings.cookie_secure
     app.config.update(

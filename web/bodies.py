@@ -87,6 +87,8 @@ def case_text() -> bytes:
 
 def one_image(*, required: bool) -> FileStorage | None:
     """The one file of the form, or None; Invalid when it is missing though required."""
+    if required and request.mimetype != "multipart/form-data":
+        raise UnsupportedMediaType("send multipart/form-data with `image`")
     unknown = sorted(set(request.files) - {"image"})
     if unknown:
         raise Invalid(f"unknown file field {unknown[0]!r}; send `image`")

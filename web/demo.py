@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ class Client:
     stream_url: str
     token: str
     session: requests.Session = field(default_factory=requests.Session)
+    _closed: bool = False
+    _stream: requests.Response | None = None
 
     def call(self, method: str, path: str, **more: Any) -> Any:
         """One request; DemoFailed carries the problem's code and detail."""
@@ -79,8 +82,11 @@ class Client:
         return answer.content if "image/" in answer.headers["Content-Type"] else answer.json()
 
     def events(self, after: int) -> Iterator[tuple[float, dict[str, Any]]]:
-        """Events of the stream with the moment (monotonic) each arrived; reconnects by number."""
-        while True:
+        """Events of the stream with the moment (monotonic) each arrived; reconnects by number.
+
+        Ends when close() is called.
+        """
+        while not self._closed:
             try:
                 with self.session.get(
                     f"{self.stream_url}/api/v1/events",
@@ -91,6 +97,10 @@ class Client:
                     stream=True,
                     timeout=(5, 15),
                 ) as answer:
+                    self._stream = answer
+                    if answer.status_code in (409, 503):  # too many streams, or a busy moment
+                        time.sleep(1)
+                        continue
                     if answer.status_code != 200:
                         raise DemoFailed(f"GET /events: {answer.status_code} {answer.text[:200]}")
                     for line in answer.iter_lines(chunk_size=1):
@@ -101,6 +111,13 @@ class Client:
                                 yield time.monotonic(), entry
             except requests.RequestException:
                 time.sleep(0.5)
+
+    def close(self) -> None:
+        """End the stream, also while another thread waits on it."""
+        self._closed = True
+        if self._stream is not None:
+            with suppress(OSError, ValueError, RuntimeError):  # it may be ending by itself
+                self._stream.raw.shutdown()
 
 
 class Ears:
@@ -187,10 +204,23 @@ def play(
     rooms = {
         id_: Client(base_url, stream_url, token) for id_, token in tokens.emergency_rooms.items()
     }
+    try:
+        return _play(crew, rooms, film, Story(tell), between)
+    finally:
+        for client in (crew, *rooms.values()):
+            client.close()
+
+
+def _play(
+    crew: Client,
+    rooms: Mapping[str, Client],
+    film: Path,
+    story: Story,
+    between: Callable[[str], None],
+) -> dict[str, Any]:
     crew_ears = Ears(crew)
     ears = {id_: Ears(client) for id_, client in rooms.items()}
-    story = Story(tell)
-
+    story.began = time.monotonic()
     receipt = crew.call(
         "POST",
         "/cases",

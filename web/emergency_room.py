@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from broker import database, events
 from broker.errors import NotFound
-from broker.lifecycle import OPEN_OFFERS, OfferStatus, Role
-from broker.tables import EmergencyRoom, Offer
+from broker.lifecycle import HELD_CASES, OPEN_OFFERS, OfferStatus, Role
+from broker.tables import Case, EmergencyRoom, Offer
 from dispatch import access, advance, offers
 from dispatch.offers import Decision
 from web import schemas
@@ -33,7 +33,8 @@ def list_offers(query: dict[str, Any]) -> list[dict[str, Any]]:
     with state.record.read() as session:
         wanted = select(Offer).where(access.offers_visible_to(who))
         if query["open"]:
-            wanted = wanted.where(Offer.status.in_(OPEN_OFFERS | {OfferStatus.ACCEPTED}))
+            held = (Offer.status == OfferStatus.ACCEPTED) & Case.status.in_(HELD_CASES)
+            wanted = wanted.join(Offer.case).where(Offer.status.in_(OPEN_OFFERS) | held)
         rows = session.scalars(wanted.order_by(Offer.offered_at.desc()).limit(query["limit"]))
         return [offer_picture(session, state.settings, None, offer) for offer in rows]
 

@@ -7,7 +7,12 @@ from typing import Any
 
 from flask import Flask, Response, request
 from marshmallow import ValidationError
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    HTTPException,
+    MethodNotAllowed,
+    RequestEntityTooLarge,
+    SecurityError,
+)
 
 from broker import logs
 from broker.errors import GoldentimeError, TooLarge
@@ -71,7 +76,11 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(RequestEntityTooLarge)
     def large(_: RequestEntityTooLarge) -> Response:
-        return problem(413, TooLarge.code, str(TooLarge()))
+        return problem(
+            413,
+            TooLarge.code,
+            "the request is too large: at most 32 MiB with a film, else 100 kB, and 20 parts",
+        )
 
     @app.errorhandler(HTTPException)
     def werkzeug(error: HTTPException) -> Response:
@@ -80,6 +89,8 @@ def register(app: Flask) -> None:
         if found:  # webargs puts the place of the arguments around what the schema said
             found = next(iter(found.values()))
         detail = first_message(found) if found else error.description or error.name
+        if isinstance(error, SecurityError):
+            detail = "this server does not answer to that host name"
         answer = problem(status, HTTP_CODES.get(status, "error"), detail, errors=found)
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))

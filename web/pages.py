@@ -13,14 +13,14 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from broker import events
 from broker.errors import NotAllowed, NotSignedIn
 from broker.lifecycle import DeclineReason, Role
 from dispatch.access import Actor
-from web.auth import actor, allow, public
+from web.auth import actor, allow, anybody, public
 from web.state import here
 
 blueprint = Blueprint("pages", __name__)
@@ -52,7 +52,7 @@ def to_own_page(_: NotAllowed) -> BaseResponse:
 @public
 def home() -> BaseResponse:
     """To one's own page, or to the sign-in page."""
-    who: Actor | None = g.actor
+    who = anybody()
     return redirect(url_for(HOME[who.role] if who else "pages.sign_in"))
 
 
@@ -60,7 +60,7 @@ def home() -> BaseResponse:
 @public
 def sign_in() -> str | BaseResponse:
     """Name and password; who is signed in already goes on to the page of the role."""
-    who: Actor | None = g.actor
+    who = anybody()
     return redirect(url_for(HOME[who.role])) if who else _page("sign_in", script="sign_in")
 
 
@@ -148,7 +148,7 @@ def _page(name: str, *, script: str | None = None, **config: Any) -> str:
 
 def _shell(name: str, **config: Any) -> dict[str, Any]:
     """What every template gets: words, and the configuration that the scripts read."""
-    who: Actor | None = g.actor
+    who = anybody()
     chosen = language()
     texts = words(chosen)
 

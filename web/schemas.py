@@ -63,6 +63,15 @@ class Number(fields.Float):
         return super()._validated(value)
 
 
+class Flag(fields.Boolean):
+    """true or false, and nothing that merely resembles them."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class In(Schema):
     """Something a client sends."""
 
@@ -82,7 +91,7 @@ class VitalsIn(In):
         validate=validate.OneOf([1, 2]),
         metadata={"description": "2 only for clinician-confirmed hypercapnic failure (NEWS2)"},
     )
-    on_oxygen = fields.Boolean(truthy={True}, falsy={False}, allow_none=True)
+    on_oxygen = Flag(allow_none=True)
     systolic_bp_mmhg = _whole(0, 350, "systolic blood pressure, mmHg")
     diastolic_bp_mmhg = _whole(0, 300, "diastolic blood pressure, mmHg")
     pulse_per_min = _whole(0, 350, "heart beats per minute")
@@ -189,7 +198,7 @@ class PassIn(In):
 class DiversionIn(In):
     """An ER stops or resumes taking patients."""
 
-    on = fields.Boolean(required=True, truthy={True}, falsy={False})
+    on = Flag(required=True)
     minutes = _whole(1, 1440, "how long; 60 when left out")
     reason = _text(200)
 

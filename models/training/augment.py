@@ -15,11 +15,12 @@ def vary(batch: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     count = batch.shape[0]
 
     def uniform(spread: float) -> Tensor:
-        return (torch.rand(count, generator=generator) * 2 - 1) * spread * strength
+        drawn = (torch.rand(count, generator=generator) * 2 - 1) * spread * strength
+        return drawn.to(batch.device)
 
     angle = uniform(math.radians(12.0))
     scale = torch.exp(uniform(0.14))
-    matrix = torch.zeros(count, 2, 3)
+    matrix = torch.zeros(count, 2, 3, device=batch.device)
     matrix[:, 0, 0] = torch.cos(angle) * scale * torch.exp(uniform(0.06))
     matrix[:, 0, 1] = -torch.sin(angle) * scale
     matrix[:, 1, 0] = torch.sin(angle) * scale
@@ -45,7 +46,7 @@ def mix(
         torch.manual_seed(int(torch.randint(0, 2**31, (1,), generator=generator)))
         share = float(beta.sample())
     share = max(share, 1.0 - share)
-    order = torch.randperm(batch.shape[0], generator=generator)
+    order = torch.randperm(batch.shape[0], generator=generator).to(batch.device)
     return (
         share * batch + (1 - share) * batch[order],
         share * targets + (1 - share) * targets[order],
@@ -54,7 +55,7 @@ def mix(
 
 def blur_some(batch: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Take some films down to 64 px and up again, so that resolution tells nothing of labels."""
-    chosen = torch.rand(batch.shape[0], generator=generator) < share
+    chosen = torch.rand(batch.shape[0], generator=generator).to(batch.device) < share
     if not bool(chosen.any()):
         return batch
     small = functional.interpolate(batch[chosen], size=(64, 64), mode="area")

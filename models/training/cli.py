@@ -55,6 +55,14 @@ def _parser() -> argparse.ArgumentParser:
     classifier.add_argument("--seeds", type=_numbers, default=[0, 1], help="--compare: seeds")
     classifier.add_argument("--wall-clock-s", type=float, help="stop each run after that long")
     command("detector", "train a detector on one fold", config=True)
+    command("gan", "grow a GAN on one fold's training films", config=True)
+    made = command("synthesise", "write labelled synthetic films with a grown GAN")
+    made.add_argument("--config", type=Path, required=True, help="YAML of the GAN's run")
+    made.add_argument("--fold", type=int, help="another fold than the YAML's")
+    made.add_argument("--labels", required=True, help="a comma list, such as Hernia,Emphysema")
+    made.add_argument("--count", type=int, default=200, help="films per label")
+    made.add_argument("--features-run", help="a classifier run whose features measure KID")
+    made.add_argument("--out", type=Path, required=True)
     ship = command("ship", "turn finished runs into a weight with its card")
     ship.add_argument("kind", choices=("classifier", "detector"))
     ship.add_argument("--run", required=True, help="name of the run under --runs")
@@ -139,6 +147,16 @@ def _run(args: argparse.Namespace) -> int:
             f"mAP50-95 {found.map50_95:.4f}, recall {recall} false positives per film, "
             f"{found.boxes} boxes on {found.films} films, {found.seconds:.0f} s ({found.folder})"
         )
+    elif args.command == "gan":
+        from models.training.config import GanConfig, read_config
+        from models.training.train_gan import train as grow
+
+        changes = {"fold": args.fold, "seed": args.seed, "threads": args.threads}
+        gan = read_config(args.config, GanConfig, **changes)
+        folder = grow(gan, data, args.runs, args.config.parent)
+        print(f"{gan.name}: grown to {gan.size_px} px ({folder})")
+    elif args.command == "synthesise":
+        _synthesise(args, data)
     elif args.command == "ship":
         from models.training.ship import ship_classifier, ship_detector
 
@@ -154,6 +172,35 @@ def _run(args: argparse.Namespace) -> int:
             )
         print(f"{card.directory}: {json.dumps(card.figures['validation'])}")
     return 0
+
+
+def _synthesise(args: argparse.Namespace, data: Path) -> None:
+    from models.training.config import ClassifierConfig, GanConfig, read_config
+    from models.training.ship import members
+    from models.training.train_gan import synthesise
+
+    gan = read_config(args.config, GanConfig, fold=args.fold)
+    judge = None
+    if args.features_run:
+        run = args.runs / args.features_run
+        seen = read_config(run / f"fold{gan.fold}" / "config.yaml", ClassifierConfig)
+        (judge,) = members(run, [gan.fold], seen)
+    written = synthesise(
+        gan,
+        args.runs / gan.name / f"fold{gan.fold}",
+        tuple(args.labels.split(",")),
+        args.count,
+        args.out,
+        data,
+        args.runs,
+        args.config.parent,
+        judge,
+    )
+    distance = "" if written.kid is None else f", KID {written.kid:.4f}"
+    print(
+        f"{written.folder}: {written.written} films, {written.refused} refused as copies "
+        f"(likeness over {written.limit:.3f}){distance}"
+    )
 
 
 def evaluate(argv: Sequence[str] | None = None) -> int:

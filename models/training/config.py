@@ -43,8 +43,10 @@ class ClassifierConfig:
     balance: float = 0.0  # exponent of (negatives / positives) as positive weight
     patience: int = 0  # epochs without a better validation loss before stopping; 0: never
     mixed_precision: bool = True
+    device: str = "cpu"  # or cuda
     low_resolution: str = ""  # CSV of more films (folder beside it), e.g. 64 px ones
     low_resolution_share: float = 1.0  # of them per epoch
+    synthetic: str = ""  # folder of labelled synthetic films; they only ever train
     pretrain_epochs: int = 0  # epochs on low_resolution films alone before the run
     wall_clock_s: float = 0.0  # stop after that long; 0: epochs rule
     threads: int = 2
@@ -72,6 +74,25 @@ class DetectorConfig:
     scale: float = 0.2
     negatives: float = 1.0  # films without a box per film with one
     labels: str = "lung_opacity"  # 'lung_opacity' merges Pneumonia, or a comma list
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """A GAN run: grows from 4 px to size_px on the training films of one fold."""
+
+    name: str = "gan"
+    layout: str = "plain"
+    size_px: int = 64
+    split: str = ""
+    folds: int = 5
+    fold: int = 0
+    seed: int = 0
+    width: int = 128  # feature planes at 4 px
+    films_per_phase: int = 30000  # shown while a level fades in, and again while it settles
+    batch: int = 16
+    rate: float = 1e-3
+    ema_decay: float = 0.999
     threads: int = 2
 
 

@@ -79,27 +79,36 @@ def find_split(config: ClassifierConfig, films: list[Film], base: Path) -> Split
 
 
 def _more_films(config: ClassifierConfig, data: Path, held: set[str]) -> list[Film]:
-    """More films from a second table, without the patients that are held back."""
-    if not config.low_resolution:
-        return []
-    table = data / config.low_resolution
-    films = read_plain(
-        table.parent,
-        labels=table.name,
-        images=table.stem.replace("labels", "nih"),
-        boxes_file="",
-    )
+    """More films from a second table, without the patients that are held back, and synthetic
+    ones."""
+    films: list[Film] = []
+    if config.low_resolution:
+        table = data / config.low_resolution
+        films += read_plain(
+            table.parent,
+            labels=table.name,
+            images=table.stem.replace("labels", "nih"),
+            boxes_file="",
+        )
+    if config.synthetic:
+        made = read_plain(data / config.synthetic, boxes_file="")
+        if real := [film.name for film in made if not film.synthetic]:
+            raise TrainingError(
+                f"{config.synthetic}: {len(real)} films are not marked synthetic (first: {real[0]})"
+            )
+        films += made
     return [film for film in films if film.patient_id not in held]
 
 
 def score(model: FilmReader, images: pixels.Gray, batch: int = 32) -> NDArray[np.float64]:
     """Logits (N, 14) of the films."""
     model.eval()
+    device = next(model.parameters()).device
     out = []
     with torch.no_grad():
         for start in range(0, len(images), batch):
             films = torch.from_numpy(np.array(images[start : start + batch]))
-            out.append(model(films[:, None].float() / 255.0)[0].float().numpy())
+            out.append(model(films[:, None].to(device).float() / 255.0)[0].float().cpu().numpy())
     return np.concatenate(out).astype(np.float64)
 
 
@@ -116,6 +125,14 @@ def _check_classes(films: list[Film]) -> None:
                 if known.size
                 else TrainingError(f"no film says anything about {label}")
             )
+
+
+def _device(config: ClassifierConfig) -> torch.device:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device is cuda, but torch finds no GPU: set device: cpu")
+    if config.device not in ("cpu", "cuda"):
+        raise TrainingError(f"device is {config.device!r}: cpu or cuda")
+    return torch.device(config.device)
 
 
 class _Average:
@@ -156,7 +173,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
     guard(fit, held, test, hashes=pixels.hashes(films, images))
     more = _more_films(config, data, {film.patient_id for film in held + test})
     if config.pretrain_epochs and not more:
-        raise TrainingError("pretrain_epochs needs low_resolution, a table of films")
+        raise TrainingError("pretrain_epochs needs low_resolution or synthetic films")
     blurred = pixels.load(more, config.size_px, cache) if more else images[:0]
 
     fit_rows = np.array([row[film.name] for film in fit])
@@ -170,12 +187,13 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
     if config.balance > 0:
         positive = torch.nansum(hard, dim=0).clamp(min=1.0)
         negative = torch.nansum(1 - hard, dim=0)
-        positive_weight = (negative / positive) ** config.balance
+        positive_weight = ((negative / positive) ** config.balance).to(_device(config))
 
     model = build(config.backbone, data / config.init if config.init else None, config.dropout)
     if config.start_run:
         load_init(model, runs / config.start_run / f"fold{config.fold}" / "last.pt")
-    model.to(memory_format=torch.channels_last)
+    device = _device(config)
+    model.to(device=device, memory_format=torch.channels_last)
     heads = [p for n, p in model.named_parameters() if not n.startswith("trunk.")]
     trunk = [p for n, p in model.named_parameters() if n.startswith("trunk.")]
     optimiser = torch.optim.AdamW(
@@ -190,10 +208,11 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
     if saved:
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
-        average.state, average.steps = saved["ema"], saved["steps"]
+        average.state = {key: value.to(device) for key, value in saved["ema"].items()}
+        average.steps = saved["steps"]
         generator.set_state(saved["generator"])
         first, spent, best, stale = saved["epoch"], saved["spent"], saved["best"], saved["stale"]
-    judge = build(config.backbone, None, config.dropout)
+    judge = build(config.backbone, None, config.dropout).to(device)
     log = (folder / "log.jsonl").open("a")
     progress = tqdm(total=total_epochs, initial=first, desc=folder.parent.name, unit="epoch")
     area = float("nan")
@@ -226,13 +245,13 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
                 group["lr"] = peak * rate
             chosen = order[step * config.batch : (step + 1) * config.batch]
             films_now = gather(images, fit_rows, blurred, chosen.numpy())
-            batch = torch.from_numpy(films_now)[:, None].float() / 255.0
+            batch = torch.from_numpy(films_now)[:, None].to(device).float() / 255.0
             batch = augment.vary(batch, config.augment, generator)
-            if more:
+            if config.low_resolution:
                 batch = augment.blur_some(batch, 0.3, generator)
-            batch, aim = augment.mix(batch, wanted[chosen], config.mix_alpha, generator)
+            batch, aim = augment.mix(batch, wanted[chosen].to(device), config.mix_alpha, generator)
             batch = batch.contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.mixed_precision):
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision):
                 logits, _, side = model(batch)
             loss = masked_loss(logits.float(), aim[:, : len(LABELS)], positive_weight)
             if config.side_weight > 0:
@@ -299,7 +318,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
     area = metrics.mean_auc(truth, logits_held)
     summary = {
         "mean_auc": round(area, 4),
-        "films": {"train": len(fit), "validation": len(held), "low_resolution": len(more)},
+        "films": {"train": len(fit), "validation": len(held), "more": len(more)},
         "train_fingerprint": fingerprint(film.name for film in fit),
         "seconds": round(spent, 1),
         "epochs": epoch + 1,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -130,4 +132,40 @@ def test_a_file_grows_only_so_far(tmp_path):
 def test_a_stopped_child_is_still_ended():
     with pytest.raises(SandboxFailure) as caught:
         sandbox.run(die, signal.SIGSTOP, limits=Limits(time_s=1.5))
+    assert caught.value.cause == "timeout"
+
+
+class _Acts:
+    """Pickles as a call, as the answer of a child that was taken over would."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (self.path,)
+
+
+def answer_that_acts(path: str) -> object:
+    return _Acts(path)
+
+
+def test_an_answer_cannot_act_in_the_parent(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    with pytest.raises(sandbox.SandboxFailure) as caught:
+        sandbox.run(answer_that_acts, str(trap))
+    assert caught.value.cause == "crashed"
+    assert not trap.exists()
+
+
+def stall_in_the_answer(_: str) -> None:
+    """Begin an answer on every pipe that is open, then sleep."""
+    for handle in range(3, 64):
+        with contextlib.suppress(OSError):
+            os.write(handle, (1000).to_bytes(4, "big") + b"half")
+    time.sleep(60)
+
+
+def test_a_child_that_stalls_in_its_answer_is_ended() -> None:
+    with pytest.raises(sandbox.SandboxFailure) as caught:
+        sandbox.run(stall_in_the_answer, "", limits=sandbox.Limits(time_s=1.5))
     assert caught.value.cause == "timeout"

@@ -185,6 +185,18 @@ def test_mistakes_end_in_a_sentence_not_a_traceback(
     assert "nobody" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_missing_gpu_is_named(
+    films_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured(
+        tmp_path, "gpu", backbone="yolov5n", size_px=32, split="", folds=2, device="cuda"
+    )
+    arguments = ["--data", str(films_folder), "--config", config, "--runs", str(tmp_path)]
+    assert train(["classifier", *arguments]) == 2
+    assert "finds no GPU: set device: cpu" in capsys.readouterr().err
+
+
 def test_augmentation_never_flips_left_and_right() -> None:
     film = torch.zeros(64, 1, 32, 32)
     film[..., 2:12] = 1.0  # bright on one side only

@@ -115,7 +115,7 @@ function card(shown) {
       ),
     ),
     shown.status === "unplaced" ? phones() : null,
-    offers(shown.offers),
+    offers(shown.id, shown.offers),
     clinical(shown),
     messages(shown.id, held ? ["ambulance", "emergency_room"] : ["ambulance"]),
     CANCELLABLE.has(shown.status) ? cancelForm(shown) : null,

@@ -26,13 +26,14 @@ const URGENCY = ["assigned", "unplaced", "offering", "received", "acknowledged",
 
 const cases = new Map();
 const receipts = new Map();
+const accepted = new Set(); // just now: to be brought into view once painted
 let rooms = [];
 
 /** Keep what the server said, unless we know something newer. */
 function keep(found) {
   const known = cases.get(found.id);
   if (known && found.version < known.version) return;
-  if (found.status === "assigned" && known?.status !== "assigned") navigator.vibrate?.([300, 100, 300]);
+  if (found.status === "assigned" && known && known.status !== "assigned") accepted.add(found.id);
   cases.set(found.id, found);
 }
 
@@ -88,6 +89,16 @@ function show() {
     document.getElementById("cases"),
     list.length ? list.map(card) : el("p", { class: "quiet empty" }, t("crew.no_cases")),
   );
+  for (const id of accepted) bringUp(id);
+  accepted.clear();
+}
+
+/** An ER said yes: buzz, say so, and show it, unless somebody is typing. */
+function bringUp(id) {
+  navigator.vibrate?.([300, 100, 300]);
+  notice(t("case.status.assigned"));
+  if (document.activeElement?.matches("input, textarea, select")) return;
+  document.getElementById(`case-${id}`)?.scrollIntoView({ block: "start" });
 }
 
 function waitingToBeSent(entry) {
@@ -137,7 +148,7 @@ function card(shown) {
     counterOffers(shown),
     shown.status === "unplaced" ? phoneCard(shown) : null,
     timeline(shown),
-    offers(shown.offers),
+    offers(shown.id, shown.offers),
     clinical(shown),
     over ? null : messages(shown.id, holder(shown) ? ["emergency_room", "control_room"] : ["control_room"]),
     over ? dismiss(shown) : onTheWay(shown),

@@ -11,6 +11,7 @@ import {
   paint,
   press,
   Problem,
+  roomName,
   serverNow,
   session,
   t,
@@ -140,6 +141,7 @@ function bar() {
     el(
       "p",
       { class: diverted ? "diverted" : "quiet" },
+      room ? el("strong", {}, `${roomName(room)} · `) : null,
       diverted ? t("er.diversion_until", { time: time(until) }) : t("er.diversion_none"),
     ),
     el(

@@ -4,6 +4,7 @@ import { actions, api, config, el, notice, paint, press, Problem, session, t, ti
 import { heard, showConnection, signedOut } from "./live.js";
 
 const EVERY_MS = 2000;
+const REPLACED_MS = 300000;
 const MAY_REQUEUE = new Set(["operations", "admin"]);
 const box = document.getElementById("operations");
 
@@ -79,7 +80,7 @@ function caseRow(shown) {
     el("td", {}, due === null ? "–" : due < 0 ? t("operations.overdue", { n: Math.round(-due) }) : seconds(due)),
     el(
       "td",
-      {},
+      { class: "notes" },
       flags.join(", "),
       shown.dead_readings && MAY_REQUEUE.has(config.role)
         ? [" ", el("button", { type: "button", "data-do": "requeue", "data-case": shown.id }, t("operations.requeue"))]
@@ -88,10 +89,17 @@ function caseRow(shown) {
   );
 }
 
+/** Not those that were replaced long ago. */
+function worthShowing(process, all, now) {
+  if (process.alive || Date.parse(now) - Date.parse(process.beat_at) < REPLACED_MS) return true;
+  return !all.some((other) => other.alive && other.kind === process.kind);
+}
+
 function show(queues, cases) {
+  const processes = queues.processes.filter((p) => worthShowing(p, queues.processes, queues.at));
   const well =
     queues.redis_answers &&
-    queues.processes.every((p) => p.alive) &&
+    processes.every((p) => p.alive) &&
     queues.queues.every((q) => !q.dead);
   paint(
     box,
@@ -129,7 +137,7 @@ function show(queues, cases) {
     table(
       t("operations.processes"),
       ["process", "state", "beat"].map((k) => t(`operations.${k}`)),
-      queues.processes.map((process) => processRow(process, queues.at)),
+      processes.map((process) => processRow(process, queues.at)),
     ),
   );
 }

@@ -171,33 +171,37 @@ export function findings(image) {
   if (!image || image.unusable_reason) return null;
   const waits = image.readings.some((r) => r.status === "pending" || r.status === "running");
   const failed = image.readings.some((r) => r.status === "failed");
+  // Operating points differ by label: one that is passed may lie below the three highest scores.
+  const top = new Set(image.top3.map((finding) => finding.label));
+  const also = image.findings.filter((f) => f.above_threshold && !top.has(f.label));
   return el(
     "section",
     { class: "findings" },
     el("h4", {}, t("findings.title")),
     image.nothing_above_threshold ? el("p", { class: "note" }, t("findings.none_above")) : null,
-    el(
-      "ol",
-      {},
-      image.top3.map((finding) =>
-        el(
-          "li",
-          { class: finding.above_threshold ? "above" : "below" },
-          el("b", {}, word("label", finding.label)),
-          " ",
-          el("span", { class: "score" }, t("findings.score", { score: finding.score.toFixed(2) })),
-          " ",
-          el(
-            "span",
-            { class: "against" },
-            t(finding.above_threshold ? "findings.above" : "findings.below"),
-          ),
-        ),
-      ),
-    ),
+    el("ol", {}, image.top3.map(findingLine)),
+    also.length
+      ? [el("p", { class: "quiet" }, t("findings.also")), el("ul", {}, also.map(findingLine))]
+      : null,
     waits ? el("p", { class: "quiet busy" }, t("film.reading")) : null,
     failed ? el("p", { class: "note warn" }, t("film.reading_failed")) : null,
     aiNotice(),
+  );
+}
+
+function findingLine(finding) {
+  return el(
+    "li",
+    { class: finding.above_threshold ? "above" : "below" },
+    el("b", {}, word("label", finding.label)),
+    " ",
+    el("span", { class: "score" }, t("findings.score", { score: finding.score.toFixed(2) })),
+    " ",
+    el(
+      "span",
+      { class: "against" },
+      t(finding.above_threshold ? "findings.above" : "findings.below"),
+    ),
   );
 }
 
@@ -266,34 +270,45 @@ export function offerState(offer) {
   const reason = offer.reason_code ?? offer.ended_reason;
   const why = offer.reason_code
     ? word("decline", offer.reason_code)
-    : reason
+    : reason && reason !== "no_answer" // its state says so already
       ? word("ended", reason)
       : null;
   const state = t(`offer.status.${offer.status}`, { n: offer.delay_min ?? "" });
   return why ? `${state}: ${why}` : state;
 }
 
-/** Every hospital that was asked, the newest round first, with its state. */
-export function offers(list) {
+const ENDED_OFFERS = new Set(["rejected", "withdrawn", "expired"]);
+
+/** Every hospital that was asked: what counts now, and folded away the earlier ones that ended. */
+export function offers(caseId, list) {
   if (!list.length) return el("p", { class: "quiet" }, t("offers.none"));
   const sorted = [...list].sort((a, b) => b.round - a.round || a.rank - b.rank);
+  const newest = sorted[0].round;
+  const now = sorted.filter((o) => o.round === newest || !ENDED_OFFERS.has(o.status));
+  const before = sorted.filter((o) => !now.includes(o));
   return el(
     "section",
     { class: "offers" },
     el("h4", {}, t("offers.title")),
-    el(
-      "ol",
-      {},
-      sorted.map((offer) =>
-        el(
-          "li",
-          { class: `offer offer-${offer.status}`, "data-key": offer.id },
-          el("span", { class: "offer-room" }, roomName(offer.emergency_room)),
-          el("span", { class: "offer-eta" }, eta(offer)),
-          el("span", { class: "offer-state" }, offerState(offer)),
-        ),
-      ),
-    ),
+    el("ol", {}, now.map(offerLine)),
+    before.length
+      ? el(
+          "details",
+          { "data-key": `${caseId}-before` },
+          el("summary", { class: "quiet" }, t("offers.before", { n: before.length })),
+          el("ol", {}, before.map(offerLine)),
+        )
+      : null,
+  );
+}
+
+function offerLine(offer) {
+  return el(
+    "li",
+    { class: `offer offer-${offer.status}`, "data-key": offer.id },
+    el("span", { class: "offer-room" }, roomName(offer.emergency_room)),
+    el("span", { class: "offer-eta" }, eta(offer)),
+    el("span", { class: "offer-state" }, offerState(offer)),
   );
 }
 

@@ -6,11 +6,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
 from broker.settings import Settings
 from tests.integration.api.doors import House
+from web import auth
 
+SHIPPED = auth.hasher
 SECRET = "a secret of the tests that is long enough"
+
+
+@pytest.fixture(scope="session")
+def shipped_hasher() -> PasswordHasher:
+    """The hasher as it is without tests."""
+    return SHIPPED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_passwords() -> Iterator[None]:
+    """argon2 at its lowest price, or sign-ins would be most of these tests' time."""
+    with pytest.MonkeyPatch.context() as patch:
+        cheap = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+        patch.setattr(auth, "hasher", cheap)
+        patch.setattr(auth, "_NOBODY", cheap.hash("nobody"))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ by calling dispatch's own functions in write units, exactly as they do. Nothing 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from io import BytesIO
@@ -73,7 +74,9 @@ class Caller:
             headers.setdefault("Authorization", f"Bearer {self.token}")
         outside = path.startswith(("/api/", "/healthz", "/readyz", "/metrics"))
         address = path if outside else API + path
-        return self.app.test_client().open(address, method=method, headers=headers, **more)
+        answer = self.app.test_client().open(address, method=method, headers=headers, **more)
+        answer.request.environ["wsgi.input"].close()  # the client leaves large bodies open
+        return answer
 
     def get(self, path: str, **more: Any) -> TestResponse:
         return self("GET", path, **more)
@@ -95,6 +98,15 @@ class Caller:
             form["image"] = (BytesIO(image), name)
         headers = {"Idempotency-Key": key or f"test-{uuid4()}"}
         return self.post("/cases", data=form, headers=headers, content_type="multipart/form-data")
+
+
+@contextmanager
+def gateway(settings: Settings) -> Iterator[Flask]:
+    """Another gateway; its record is closed at the end."""
+    app = create_app(settings)
+    yield app
+    state: State = app.extensions[KEY]
+    state.record.close()
 
 
 class House:

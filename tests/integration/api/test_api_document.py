@@ -95,6 +95,39 @@ def test_the_document_tells_the_roles(app: Flask, document: dict[str, Any]) -> N
     )
 
 
+ROLES = """
+crew: post /cases, put /cases/{case_id}/image, get /cases/{case_id}/receipt, patch /cases/{case_id},
+  post /cases/{case_id}/acknowledge, post /cases/{case_id}/depart, post /cases/{case_id}/arrive,
+  post /offers/{offer_id}/take, post /offers/{offer_id}/pass
+emergency_room: post /offers/{offer_id}/received, post /offers/{offer_id}/decision,
+  post /offers/{offer_id}/withdraw
+crew emergency_room: post /cases/{case_id}/close
+control_room crew: post /cases/{case_id}/cancel
+control_room emergency_room: post /emergency-rooms/{emergency_room_id}/diversion
+control_room crew emergency_room: get /cases, get /cases/{case_id}, get /cases/{case_id}/image,
+  get /emergency-rooms, get /events, get /inbox, get /cases/{case_id}/messages,
+  post /cases/{case_id}/messages, post /messages/{message_id}/seen, get /offers,
+  get /offers/{offer_id}
+admin control_room operations: get /operations/cases, get /operations/queues
+admin operations: post /operations/cases/{case_id}/requeue, get /metrics
+admin control_room crew emergency_room operations: get /session, delete /session
+everybody: post /session, get /healthz, get /readyz
+"""
+"""Decided by people: whoever changes a route's roles changes them here, too."""
+
+
+def test_roles_are_those_that_were_decided(document: dict[str, Any]) -> None:
+    decided = {}
+    for line in ROLES.replace(",\n", ",").strip().splitlines():
+        roles, _, routes = line.partition(":")
+        decided |= {route.strip(): roles.split() for route in routes.split(",")}
+    found = {
+        f"{method} {path.removeprefix('/api/v1')}": operation["x-roles"]
+        for (method, path), operation in operations(document).items()
+    }
+    assert found == decided
+
+
 def test_errors_are_problem_json_on_every_route(document: dict[str, Any]) -> None:
     for (method, path), operation in operations(document).items():
         reference = operation["responses"]["default"]["$ref"].rsplit("/", 1)[1]

@@ -1,0 +1,174 @@
+"""The pages' shells: who gets which, in which language, and that no word is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from broker.lifecycle import CaseStatus, DeclineReason, OfferStatus, Role
+from broker.settings import Settings
+from dispatch.offers import Ended
+from dispatch.triage import Capability
+from models.quality import UnusableReason
+from tests.integration.api.doors import PASSWORD, House
+
+WEB = Path(__file__).parents[2] / "web"
+TEXT = json.loads((WEB / "pages_text.json").read_text(encoding="utf-8"))
+SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in (WEB / "static").glob("*.js")}
+TEMPLATES = {
+    path.name: path.read_text(encoding="utf-8") for path in (WEB / "templates").glob("*.html")
+}
+PAGES = {
+    "/crew": {Role.CREW},
+    "/er": {Role.EMERGENCY_ROOM},
+    "/control": {Role.CONTROL_ROOM},
+    "/operations": {Role.OPERATIONS, Role.CONTROL_ROOM, Role.ADMIN},
+}
+UNITS = {Role.CREW: "Test 1", Role.EMERGENCY_ROOM: "Test Hospital 1"}
+
+
+@pytest.fixture(scope="module")
+def house(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    house = House(
+        Settings(
+            data_dir=tmp_path_factory.mktemp("pages"),
+            database_url=module_database_url,
+            redis_url="redis://127.0.0.1:1/0",
+            secret_key="a secret of the tests that is long enough",
+            cookie_secure=False,
+            node="test",
+        )
+    )
+    yield house
+    house.close()
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_everybody_gets_the_own_page_and_no_other(house: House, role: Role) -> None:
+    browser = house.browser()
+    name = house.person(role, UNITS.get(role))
+    for page in PAGES:
+        assert browser.get(page).headers["Location"] == "/sign-in"
+    answer = browser.post("/api/v1/session", json={"name": name, "password": PASSWORD})
+    assert answer.status_code == 201, answer.text
+    own = browser.get("/").headers["Location"]
+    assert browser.get("/sign-in").headers["Location"] == own
+    for page, roles in PAGES.items():
+        answer = browser.get(page)
+        if role in roles:
+            assert answer.status_code == 200
+        else:
+            assert answer.headers["Location"] == own
+
+
+@pytest.mark.parametrize(
+    ("address", "accepts", "language"),
+    [
+        ("/sign-in", "ko-KR,ko;q=0.9,en;q=0.5", "ko"),
+        ("/sign-in", "fr", "en"),
+        ("/sign-in?lang=ko", "en", "ko"),
+        ("/sign-in?lang=xx", "ko", "ko"),
+    ],
+)
+def test_the_language_is_the_wish_then_the_cookie_then_the_browsers(
+    house: House, address: str, accepts: str, language: str
+) -> None:
+    browser = house.browser()
+    answer = browser.get(address, headers={"Accept-Language": accepts})
+    assert f'<html lang="{language}">' in answer.text
+    assert TEXT["sign_in.submit"][language == "ko"] in answer.text
+
+
+def test_a_chosen_language_stays(house: House) -> None:
+    browser = house.browser()
+    browser.get("/sign-in?lang=ko", headers={"Accept-Language": "en"})
+    assert '<html lang="ko">' in browser.get("/sign-in", headers={"Accept-Language": "en"}).text
+
+
+@pytest.mark.parametrize("page", ["/sign-in", "/api/v1/docs"])
+def test_nothing_in_a_page_is_inline_or_from_elsewhere(house: House, page: str) -> None:
+    """The content security policy would refuse it silently."""
+    html = house.browser().get(page).text
+    assert "style=" not in html
+    assert not re.search(r"\son\w+=", html)
+    assert all(
+        "src=" in tag or "application/json" in tag for tag in re.findall("<script[^>]*>", html)
+    )
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert addresses
+    assert [a for a in addresses if not a.startswith(("/", "#", "?"))] == []
+
+
+def test_the_api_description_names_every_route(house: House) -> None:
+    browser = house.browser()
+    document = browser.get("/api/v1/openapi.json").get_json()
+    html = browser.get("/api/v1/docs").text
+    for path in document["paths"]:
+        assert f"<code>{path}</code>" in html
+    for name in document["components"]["schemas"]:
+        assert f'id="{name}"' in html
+
+
+def test_every_text_is_there_in_both_languages_with_the_same_gaps() -> None:
+    for key, row in TEXT.items():
+        assert len(row) == 2, key
+        assert all(text.strip() for text in row), key
+        english, korean = ({gap for _, gap, _, _ in Formatter().parse(text) if gap} for text in row)
+        assert english == korean, key
+    assert "거절" not in json.dumps(TEXT, ensure_ascii=False)
+
+
+def test_every_key_that_a_page_asks_for_exists() -> None:
+    asked = set()
+    for text in [*SCRIPTS.values(), *TEMPLATES.values()]:
+        asked |= set(re.findall(r"\bt\(\s*[\"']([\w.]+)[\"']\s*[,)]", text))
+    assert len(asked) > 100
+    assert sorted(asked - set(TEXT)) == []
+
+
+@pytest.mark.parametrize(
+    ("group", "codes"),
+    [
+        ("case.status", CaseStatus),
+        ("offer.status", OfferStatus),
+        ("decline", DeclineReason),
+        ("ended", Ended),
+        ("capability", Capability),
+        ("unusable", UnusableReason),
+    ],
+)
+def test_every_code_has_words(group: str, codes: type) -> None:
+    assert [code.value for code in codes if f"{group}.{code.value}" not in TEXT] == []
+
+
+def test_every_label_of_the_shipped_networks_has_words() -> None:
+    cards = (WEB.parent / "models" / "weights").glob("*/card.json")
+    labels = {label for card in cards for label in json.loads(card.read_text())["labels"]}
+    assert labels
+    assert sorted(label for label in labels if f"label.{label}" not in TEXT) == []
+
+
+def test_pages_listen_to_every_event_that_is_announced() -> None:
+    """An EventSource tells only of types that it was asked for by name."""
+    heard = set(
+        re.findall(r'"([a-z_]+(?:\.[a-z_]+)?)",', SCRIPTS["live.js"].partition("EVENTS = [")[2])
+    )
+    source = "".join(path.read_text() for path in (WEB.parent / "dispatch").glob("*.py"))
+    told = set(re.findall(r'"((?:alarm|message)\.[a-z_]+)"', source))
+    told |= set(re.findall(r'tell_\w+\([^")]*"((?:case|offer)\.[a-z_]+)"', source))
+    told |= set(re.findall(r'tell="((?:case|alarm)\.[a-z_]+)"', source))
+    told |= {f"offer.{s}" for s in ("accepted_with_delay", "rejected", "withdrawn", "expired")}
+    told |= {f"case.{s}" for s in ("acknowledged", "en_route", "arrived", "closed")}
+    assert len(told) > 15
+    assert sorted(told - heard) == []
+
+
+def test_scripts_never_parse_html() -> None:
+    for name, text in SCRIPTS.items():
+        for trap in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            assert trap not in text, name
