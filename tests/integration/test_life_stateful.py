@@ -107,18 +107,20 @@ class Life(RuleBasedStateMachine):
                 assert offer.status == "expired"
             told.offers[offer.id] = str(offer.status)
 
-    @precondition(lambda self: any(case.offers for case in self.cases))
     @rule(n=which, m=which)
     def an_er_sees_it(self, n: int, m: int) -> None:
-        told, offer = self._offer(n, m)
+        if not (picked := self._offer(n, m)):
+            return
+        told, offer = picked
         if told.offers[offer.id] == "requested":
             told.offers[offer.id] = "received"
         self.city.do(offers.mark_received, self.city.er(offer.emergency_room_id), offer.id)
 
-    @precondition(lambda self: any(case.offers for case in self.cases))
     @rule(n=which, m=which, delay_min=st.sampled_from([None, None, 10, 30]))
     def an_er_says_yes(self, n: int, m: int, delay_min: int | None) -> None:
-        told, offer = self._offer(n, m)
+        if not (picked := self._offer(n, m)):
+            return
+        told, offer = picked
         status = told.offers[offer.id]
         said = "accepted" if delay_min is None else "accepted_with_delay"
         same = status == said and told.delays.get(offer.id) == delay_min
@@ -133,10 +135,11 @@ class Life(RuleBasedStateMachine):
                 told.offers[offer.id] = said
             told.delays[offer.id] = delay_min  # type: ignore[assignment]  # None is an answer
 
-    @precondition(lambda self: any(case.offers for case in self.cases))
     @rule(n=which, m=which)
     def an_er_says_no(self, n: int, m: int) -> None:
-        told, offer = self._offer(n, m)
+        if not (picked := self._offer(n, m)):
+            return
+        told, offer = picked
         status = told.offers[offer.id]
         done = self._try(
             lambda: self.city.decide(
@@ -147,10 +150,11 @@ class Life(RuleBasedStateMachine):
         if done:
             told.offers[offer.id] = "rejected"
 
-    @precondition(lambda self: any(case.offers for case in self.cases))
     @rule(n=which, m=which)
     def the_er_gives_it_back(self, n: int, m: int) -> None:
-        told, offer = self._offer(n, m)
+        if not (picked := self._offer(n, m)):
+            return
+        told, offer = picked
         status, given_back = told.offers[offer.id], offer.ended_reason == "given_back"
         done = self._try(
             lambda: self.city.do(
@@ -166,10 +170,11 @@ class Life(RuleBasedStateMachine):
         if done and not given_back:
             self._search_again(told, offer)
 
-    @precondition(lambda self: any(case.offers for case in self.cases))
     @rule(n=which, m=which, takes=st.booleans())
     def the_crew_answers(self, n: int, m: int, takes: bool) -> None:
-        told, offer = self._offer(n, m)
+        if not (picked := self._offer(n, m)):
+            return
+        told, offer = picked
         status, passed = told.offers[offer.id], offer.ended_reason == "passed_by_crew"
         if takes:
             done = self._try(
@@ -248,8 +253,11 @@ class Life(RuleBasedStateMachine):
 
     # --- how -------------------------------------------------------------------------------------
 
-    def _offer(self, n: int, m: int) -> tuple[Told, Offer]:
+    def _offer(self, n: int, m: int) -> tuple[Told, Offer] | None:
+        """One of the offers, if there is any: what is drawn must not depend on real time."""
         some = [case for case in self.cases if case.offers]
+        if not some:
+            return None
         told = some[n % len(some)]
         found = self.city.offers(told.id)
         return told, found[m % len(found)]

@@ -48,7 +48,6 @@ class Crowd:
         self._sample = cli.sample_film().read_bytes()
         self._number = 0
         self._lock = threading.Lock()
-        self._local = threading.local()
         self.lives: list[Life] = []
         self.retries = 0
         self.refusals: list[str] = []
@@ -147,7 +146,8 @@ class Crowd:
         until = time.monotonic() + PATIENCE_S
         while True:
             try:
-                answer = self._http().request(
+                # A connection of its own: one that was kept open may just have been closed.
+                answer = requests.request(
                     method,
                     f"{self._box.settings.public_url}/api/v1{path}",
                     headers={"Authorization": f"Bearer {token}", **(headers or {})},
@@ -168,9 +168,3 @@ class Crowd:
             with self._lock:
                 self.retries += 1
             time.sleep(0.2)
-
-    def _http(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-        found: requests.Session = self._local.session
-        return found
