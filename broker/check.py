@@ -26,15 +26,29 @@ from broker.lifecycle import (
     OPEN_OFFERS,
     SEEKING_CASES,
     TERMINAL_CASES,
+    NotificationStatus,
     OfferStatus,
     ReadingStatus,
 )
 from broker.record import Record
 from broker.settings import Settings
-from broker.tables import AudienceSequence, Case, Event, Finding, Image, Offer, Reading
+from broker.tables import (
+    AudienceSequence,
+    Case,
+    Event,
+    Finding,
+    Image,
+    Notification,
+    Offer,
+    Reading,
+)
 
 OVERDUE_S = 10.0
 """A live case or a lease this long behind its deadline waits in silence (RELIABILITY P8)."""
+
+
+UNSENT_S = 60.0
+"""A notification this late is one that nobody sends; each try may take seconds."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +287,15 @@ def _late(session: Session, settings: Settings) -> Iterator[str]:
         assert lease_until_at is not None
         late_s = (now - lease_until_at).total_seconds()
         yield f"reading {reading_id}: its lease ran out {late_s:.0f} s ago and nobody rescued it"
+
+    for notification_id, due_at in session.execute(
+        select(Notification.id, Notification.due_at).where(
+            Notification.status == NotificationStatus.PENDING,
+            Notification.due_at < now - timedelta(seconds=UNSENT_S),
+        )
+    ):
+        late_s = (now - due_at).total_seconds()
+        yield f"notification {notification_id}: due {late_s:.0f} s ago and nobody sent it"
 
 
 def _files(store: ImageStore, stored: Iterable[Stored], *, hashes: bool) -> Iterator[str]:

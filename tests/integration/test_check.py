@@ -14,10 +14,27 @@ from sqlalchemy.orm import Session
 
 from broker import check, settings as settings_
 from broker.imagestore import ImageStore
-from broker.lifecycle import CaseStatus, DeclineReason, OfferStatus, ReadingKind
+from broker.lifecycle import (
+    CaseStatus,
+    Channel,
+    DeclineReason,
+    NotificationStatus,
+    NotificationStep,
+    OfferStatus,
+    ReadingKind,
+)
 from broker.record import Record
 from broker.settings import Settings
-from broker.tables import AudienceSequence, Case, Event, Finding, Image, Offer, Reading
+from broker.tables import (
+    AudienceSequence,
+    Case,
+    Event,
+    Finding,
+    Image,
+    Notification,
+    Offer,
+    Reading,
+)
 from dispatch import transport
 from dispatch.offers import Decision
 from tests.integration.city import City
@@ -131,6 +148,20 @@ def early_findings(city: City, session: Session) -> None:
     session.add(Finding(reading_id=row.id, rank=1, label="x", score=0.1, above_threshold=False))
 
 
+def unsent(city: City, session: Session) -> None:
+    long_ago = first(session, CaseStatus.OFFERING).received_at.replace(year=2020)
+    session.add(
+        Notification(
+            offer_id=session.query(Offer).first().id,
+            step=NotificationStep.OFFERED,
+            channel=Channel.EMAIL,
+            status=NotificationStatus.PENDING,
+            due_at=long_ago,
+            created_at=long_ago,
+        )
+    )
+
+
 BROKEN: dict[Callable[[City, Session], None], str] = {
     two_accepted: "2 emergency rooms hold it",
     nobody_holds: "no emergency room holds it",
@@ -145,6 +176,7 @@ BROKEN: dict[Callable[[City, Session], None], str] = {
     no_lease: "running without a lease",
     old_lease: "nobody rescued it",
     early_findings: "has findings, but is not done",
+    unsent: "nobody sent it",
 }
 
 

@@ -49,7 +49,7 @@ def test_no_receipt_is_lost_under_kill_9(box: Box, crowd: Crowd, seed: int, long
 
 
 def test_redis_that_forgets_costs_time_only(box: Box, crowd: Crowd, seed: int, long_run: bool):
-    every_s = 10.0 if long_run else 2.0
+    every_s = 10.0 if long_run else 0.4
     with Nemesis(seed, [("flushall", box.redis.flush)], (every_s, every_s)):
         lives = crowd.live(300 if long_run else 10, tries=False)
     box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
