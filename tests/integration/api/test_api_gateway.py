@@ -1,4 +1,7 @@
-"""The gateway as it really runs: gunicorn with the shipped settings, raw bytes on its socket."""
+"""The gateway as it really runs: gunicorn with the shipped settings, raw bytes on its socket.
+
+On PostgreSQL, as an installation with several workers should be; rows are other tests' business.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,9 @@ from tests.integration.api.test_api_bad_files import huge_png, text_bomb
 from tests.integration.films.test_xray_dicom import body_of, deflated
 from tests.servers import RedisServer, free_port
 
+pytestmark = pytest.mark.parametrize(
+    "module_database_url", ["postgresql"], indirect=True, scope="module"
+)
 QUICK_S = 2.0
 """A call that would wait for a frozen Redis waits for its time-outs, at least 4 s (M9)."""
 MIB = 2**20
