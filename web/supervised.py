@@ -52,9 +52,11 @@ class Part:
     command: tuple[str, ...]
 
 
-def free_port(wanted: int) -> int:
-    """`wanted`, or the next port of this machine that nobody listens on."""
+def free_port(wanted: int, *taken: int) -> int:
+    """`wanted`, or the next port of this machine that nobody listens on and that is not taken."""
     for port in range(wanted, wanted + 200):
+        if port in taken:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -68,15 +70,15 @@ def free_port(wanted: int) -> int:
 def settle(settings: Settings, *, gateway_port: int, stream_port: int, redis_port: int) -> Settings:
     """Settings with the ports that are free and a secret of this data folder's own."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    gateway_port, stream_port = free_port(gateway_port), free_port(stream_port)
-    if stream_port == gateway_port:
-        stream_port = free_port(gateway_port + 1)
+    gateway_port = free_port(gateway_port)
+    stream_port = free_port(stream_port, gateway_port)
+    redis_port = free_port(redis_port, gateway_port, stream_port)
     return replace(
         settings,
         secret_key=settings.secret_key or _secret(settings.data_dir / "secret"),
         public_url=f"http://127.0.0.1:{gateway_port}",
         stream_url=f"http://127.0.0.1:{stream_port}",
-        redis_url=f"redis://127.0.0.1:{free_port(redis_port)}/0",
+        redis_url=f"redis://127.0.0.1:{redis_port}/0",
         cookie_secure=False,
     )
 
