@@ -47,7 +47,9 @@ def demo(argv: list[str]) -> int:
         print(f"goldentime demo: {film} is not a file", file=sys.stderr)
         return 2
     over = threading.Event()
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Also Ctrl-C: whoever starts us in the background may have left SIGINT ignored.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _interrupt)
     settings = supervised.settle(
         replace(settings_.from_env(), data_dir=options.data_dir),
         gateway_port=options.port,
