@@ -29,7 +29,7 @@ test-training: $(TRAINING_VENV)/.training ## smoke run of the training code, in 
 	$(TRAINING_VENV)/bin/python -m pytest tests/training
 
 long: $(VENV)/.test system-packages ## the same tests with their full numbers (an hour)
-	$(PYTEST) --long --timeout 3600 tests/unit tests/integration tests/migration tests/e2e
+	$(PYTEST) --long --timeout 3600 tests/unit tests/integration tests/migration tests/e2e tests/long
 
 unit: $(VENV)/.test ## pure rules and the house's one-way rule
 	$(PYTEST) tests/unit

@@ -10,6 +10,7 @@ import argparse
 import sys
 import urllib.error
 import urllib.request
+from contextlib import closing
 from datetime import datetime
 
 from alembic.script import ScriptDirectory
@@ -47,8 +48,7 @@ def main(argv: list[str]) -> int:
             address, path = DOORS[options.name]
             wrong = door(settings, (options.url or address) + path)
         else:
-            record = Record(settings)
-            with record.read() as session:
+            with closing(Record(settings)) as record, record.read() as session:
                 if options.name == "migrate":
                     wrong = schema(session)
                 else:

@@ -78,6 +78,34 @@ class MessageStatus(StrEnum):
     SEEN = "seen"
 
 
+class Channel(StrEnum):
+    """The second way to an ER whose screen stays silent."""
+
+    WEBHOOK = "webhook"
+    EMAIL = "email"
+
+
+class NotificationStep(StrEnum):
+    """What an ER is told about by the second channel; each at most once per offer and channel."""
+
+    OFFERED = "offered"
+    """A case of acuity 1 or 2 is offered."""
+    REMINDED = "reminded"
+    """Nobody has answered yet."""
+
+
+class NotificationStatus(StrEnum):
+    """How far a notification has come."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    """The other side took it."""
+    FAILED = "failed"
+    """Given up after the last try."""
+    DROPPED = "dropped"
+    """No longer needed: the offer was answered or taken back first."""
+
+
 class DeclineReason(StrEnum):
     """Why an ER cannot take a patient now (neutral wording, FIELD complaint 4)."""
 

@@ -22,10 +22,12 @@ class Task(StrEnum):
     CLASSIFY = "classify"
     DETECT = "detect"
     ROUTE = "route"
+    DELIVER = "deliver"
 
 
 ROUTES: dict[Task, Queue] = {
     Task.CLASSIFY: Queue.CLASSIFY,
     Task.DETECT: Queue.DETECT,
     Task.ROUTE: Queue.DISPATCH,
+    Task.DELIVER: Queue.DISPATCH,
 }

@@ -11,6 +11,7 @@ import json
 import random
 import signal
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from types import FrameType
 from uuid import UUID
@@ -23,11 +24,11 @@ from sqlalchemy import Select, func, select, update
 from broker import database, heartbeat, hints, logs, settings as settings_
 from broker.celery_app import KEY_PREFIX, make_celery
 from broker.errors import DatabaseBusy
-from broker.lifecycle import LIVE_CASES, ReadingKind, ReadingStatus
+from broker.lifecycle import LIVE_CASES, NotificationStatus, ReadingKind, ReadingStatus
 from broker.queues import ROUTES, Task
 from broker.record import Record
 from broker.settings import Settings
-from broker.tables import Case, Reading
+from broker.tables import Case, Notification, Reading
 
 WAKE_CHANNEL = KEY_PREFIX + "events"
 BATCH = 200
@@ -47,7 +48,7 @@ class Relay:
         )
         self.hints = hints.listen(settings)
         self._stopping = False
-        self._routed: dict[UUID, float] = {}
+        self._rung: dict[UUID, float] = {}
         self._log = logs.logger()
 
     def run(self) -> None:
@@ -93,7 +94,7 @@ class Relay:
 
     def ring(self) -> int:
         """Ring for readings and cases that are due; returns the number of bells."""
-        bells = self._due_cases()
+        bells = self._due_cases() + self._due_notifications()
         for kind in ReadingKind:
             bells += self._due_readings(kind)
         if bells:
@@ -149,15 +150,30 @@ class Relay:
                 .order_by(Case.deadline_at)
                 .limit(BATCH)
             ).all()
+        return [(Task.ROUTE, case_id) for case_id in self._fresh(due)]
+
+    def _due_notifications(self) -> list[tuple[Task, UUID]]:
+        with self.record.read() as session:
+            due = session.scalars(
+                select(Notification.id)
+                .where(
+                    Notification.status == NotificationStatus.PENDING,
+                    Notification.due_at <= database.now(session),
+                )
+                .order_by(Notification.due_at)
+                .limit(BATCH)
+            ).all()
+        return [(Task.DELIVER, row_id) for row_id in self._fresh(due)]
+
+    def _fresh(self, due: Sequence[UUID]) -> list[UUID]:
+        """Those of the due rows that this relay has not rung for within the last sweep."""
         clock = time.monotonic()
-        self._routed = {
-            case_id: at
-            for case_id, at in self._routed.items()
-            if clock - at < self.settings.sweep_s
+        self._rung = {
+            row_id: at for row_id, at in self._rung.items() if clock - at < self.settings.sweep_s
         }
-        fresh = [case_id for case_id in due if case_id not in self._routed]
-        self._routed.update(dict.fromkeys(fresh, clock))
-        return [(Task.ROUTE, case_id) for case_id in fresh]
+        fresh = [row_id for row_id in due if row_id not in self._rung]
+        self._rung.update(dict.fromkeys(fresh, clock))
+        return fresh
 
 
 def _jitter(low: float, high: float) -> float:

@@ -91,6 +91,14 @@ class Settings:
     """Largest request body."""
     min_free_bytes: int = 2 * 1024**3
     """Uploads are refused (503) when the image store has less room than this."""
+    webhook_secret: str = ""
+    """Signs notifications to pager gateways; at least 32 characters. Empty: no webhooks."""
+    webhook_hosts: tuple[str, ...] = ()
+    """Hosts (and ports, as host:port) that webhooks may go to; others are refused."""
+    smtp_url: str = ""
+    """Mail server: smtps://user:password@host:465, or smtp://host:587 with STARTTLS. "" is off."""
+    mail_from: str = ""
+    """Sender of notification mails."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
     log_json: bool = True

@@ -32,8 +32,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from broker.lifecycle import (
     TERMINAL_CASES,
     CaseStatus,
+    Channel,
     DeclineReason,
     MessageStatus,
+    NotificationStatus,
+    NotificationStep,
     OfferStatus,
     ReadingKind,
     ReadingStatus,
@@ -98,6 +101,9 @@ class Base(DeclarativeBase):
         ReadingKind: _enum(ReadingKind),
         OfferStatus: _enum(OfferStatus),
         MessageStatus: _enum(MessageStatus),
+        Channel: _enum(Channel),
+        NotificationStep: _enum(NotificationStep),
+        NotificationStatus: _enum(NotificationStatus),
         DeclineReason: _enum(DeclineReason),
     }
 
@@ -128,6 +134,9 @@ class EmergencyRoom(Base):
     diversion_until_at: Mapped[datetime | None]
     diversion_reason: Mapped[str | None] = mapped_column(String(200))
     active: Mapped[bool] = mapped_column(default=True)
+    notify_email: Mapped[str | None] = mapped_column(String(254))
+    notify_webhook: Mapped[str | None] = mapped_column(String(500))
+    """Address of a pager, SMS or telephone gateway; its host must be allowed in the settings."""
 
     __table_args__ = (
         CheckConstraint("latitude BETWEEN -90 AND 90", name="latitude"),
@@ -426,6 +435,30 @@ class Offer(Base):
             "OR (delay_min IS NOT NULL AND delay_min BETWEEN 1 AND 240)",
             name="delay",
         ),
+    )
+
+
+class Notification(Base):
+    """One try to reach an ER past its screen; attempt is the fencing token of who sends it."""
+
+    __tablename__ = "notifications"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    offer_id: Mapped[UUID] = mapped_column(ForeignKey("offers.id"))
+    step: Mapped[NotificationStep]
+    channel: Mapped[Channel]
+    status: Mapped[NotificationStatus]
+    attempt: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime]
+    """When it may be sent (again)."""
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(String(200))
+
+    __table_args__ = (
+        UniqueConstraint("offer_id", "step", "channel"),
+        Index("ix_notifications_status_due", "status", "due_at"),
+        CheckConstraint("(status = 'pending') = (finished_at IS NULL)", name="finished"),
+        CheckConstraint("attempt >= 0", name="attempt"),
     )
 
 

@@ -16,10 +16,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from broker import database, events
-from broker.lifecycle import CaseStatus, OfferStatus, ReadingStatus
+from broker.lifecycle import CaseStatus, NotificationStep, OfferStatus, ReadingStatus
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Finding, Image, Offer, Reading, VitalSignsEntry
-from dispatch import offers, triage
+from dispatch import notify, offers, triage
 from dispatch.access import SYSTEM
 from dispatch.news2 import Consciousness, SpO2Scale, VitalSigns
 from dispatch.transition import (
@@ -83,6 +83,9 @@ def reassess(session: Session, settings: Settings, case: Case, why: str) -> None
     session.flush()
     tell_crew(session, case, "case.amended", why=why, acuity_before=before)
     tell_granted(session, case, "offer.amended", why=why, acuity_before=before)
+    if result.acuity <= notify.URGENT_ACUITY < (before or 3):
+        silent = offers.unanswered(session, case.id)
+        notify.plan(session, settings, silent, NotificationStep.OFFERED)
 
 
 def patience(settings: Settings, crew_pre_ktas: int | None) -> timedelta:
@@ -229,8 +232,10 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
             if case.status is CaseStatus.OFFERING
             else widen_at,
         )
-        for offer in offers.unanswered(session, case.id):
+        silent = offers.unanswered(session, case.id)
+        for offer in silent:
             tell_emergency_room(session, offer, "offer.reminded", case, eta_min=offer.eta_min)
+        notify.plan(session, settings, silent, NotificationStep.REMINDED)
         tell_crew(session, case, "offer.reminded")
         if case.status is CaseStatus.OFFERING and unplaced_at <= now:  # due at the same moment
             _unplaced(session, settings, case, now)

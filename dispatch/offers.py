@@ -23,11 +23,12 @@ from broker.lifecycle import (
     UNANSWERED_OFFERS,
     CaseStatus,
     DeclineReason,
+    NotificationStep,
     OfferStatus,
 )
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import access, routing
+from dispatch import access, notify, routing
 from dispatch.access import Actor
 from dispatch.routing import EmergencyCentreLevel, EmergencyRoomFacts
 from dispatch.transition import (
@@ -101,6 +102,8 @@ def open_round(session: Session, settings: Settings, case: Case, now: datetime) 
     session.flush()
     for offer in opened:
         tell_emergency_room(session, offer, "offer.requested", case, eta_min=offer.eta_min)
+    if (case.acuity or 3) <= notify.URGENT_ACUITY:
+        notify.plan(session, settings, opened, NotificationStep.OFFERED)
     return opened
 
 

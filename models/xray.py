@@ -258,14 +258,14 @@ def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
 
 
 def draw_boxes(pixels: Pixels, boxes: Iterable[Box]) -> Pixels:
-    """uint8 RGB (H, W, 3): the gray film with each box, its label and score in percent drawn in."""
+    """uint8 RGB (H, W, 3): the gray film with each box, its label and score drawn in."""
     image = Image.fromarray(pixels).convert("RGB")
     pen = ImageDraw.Draw(image)
     side = max(image.size)
     width, font = max(2, side // 300), ImageFont.load_default(size=max(12, side // 40))
     for box in boxes:
         pen.rectangle((box.x0, box.y0, box.x1, box.y1), outline="#ffd400", width=width)
-        text = f"{box.label.replace('_', ' ')} {box.score:.0%}"
+        text = f"{box.label.replace('_', ' ')} {box.score:.2f}"
         left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
         x = min(max(box.x0, 0), max(image.width - (right - left) - 2 * width, 0))
         y = box.y0 - (bottom - top) - 4 * width

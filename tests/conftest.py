@@ -31,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long", action="store_true", help="use the full numbers of `make long` (an hour)"
     )
+    parser.addoption("--seed", type=int, help="replay the chance of a chaos test")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

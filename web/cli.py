@@ -169,11 +169,14 @@ def register(argv: list[str]) -> int:
     revoke = kinds.add_parser("revoke", help="revoke the tokens of a device")
     revoke.add_argument("label")
     options = parser.parse_args(argv)
+    record = Record(settings_.from_env())
     try:
-        print(Record(settings_.from_env()).again(lambda db: _register(db, options)))
+        print(record.again(lambda db: _register(db, options)))
     except (GoldentimeError, OSError, KeyError, ValueError) as error:
         print(f"goldentime register: {error}", file=sys.stderr)
         return 1
+    finally:
+        record.close()
     return 0
 
 

@@ -64,6 +64,43 @@ def requeue(case_id: UUID) -> dict[str, Any]:
     return here().record.again(unit)
 
 
+@blueprint.route("/dead-letters", methods=["GET"])
+@blueprint.response(200, schemas.DeadLetterOut(many=True))
+@allow(Role.OPERATIONS, Role.CONTROL_ROOM, Role.ADMIN)
+def dead_letters() -> list[dict[str, Any]]:
+    """Readings that gave up and that nobody has closed."""
+    with here().record.read() as session:
+        return reading.dead_letters(session)
+
+
+@blueprint.route("/dead-letters/<uuid:reading_id>/replay", methods=["POST"])
+@blueprint.arguments(schemas.ReplayQuery, location="query")
+@blueprint.response(200, schemas.ReplayOut)
+@allow(Role.OPERATIONS, Role.ADMIN)
+def replay(query: dict[str, Any], reading_id: UUID) -> dict[str, Any]:
+    """Try a dead letter again; with dry_run=1 only say what would be tried."""
+    state, who = here(), actor()
+    found, film = state.record.again(
+        lambda s: reading.replay(s, who.name, reading_id, dry_run=query["dry_run"])
+    )
+    try:
+        state.store.path(found["case_id"], film)
+    except NotFound:
+        stored = False
+    else:
+        stored = True
+    return {**found, "dry_run": query["dry_run"], "film_stored": stored}
+
+
+@blueprint.route("/dead-letters/<uuid:reading_id>/close", methods=["POST"])
+@blueprint.response(200, schemas.DeadLetterOut)
+@allow(Role.OPERATIONS, Role.ADMIN)
+def close_dead_letter(reading_id: UUID) -> dict[str, Any]:
+    """Put a dead letter away after looking at it."""
+    who = actor()
+    return here().record.again(lambda s: reading.close(s, who.name, reading_id))
+
+
 @health.route("/healthz", methods=["GET"])
 @health.response(200, content_type="text/plain")
 @public

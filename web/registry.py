@@ -14,6 +14,7 @@ from broker import database
 from broker.errors import Conflict, Invalid, NotFound
 from broker.lifecycle import Role
 from broker.tables import Account, Ambulance, DeviceToken, EmergencyRoom
+from dispatch import notify
 from dispatch.routing import EmergencyCentreLevel
 from dispatch.triage import Capability
 from web import auth
@@ -35,6 +36,11 @@ def put_emergency_room(db: Session, facts: Mapping[str, Any]) -> EmergencyRoom:
     room.name_ko, room.phone = facts.get("name_ko"), facts.get("phone")
     room.latitude, room.longitude = float(facts["latitude"]), float(facts["longitude"])
     room.capabilities, room.level = capabilities, level
+    room.notify_email, room.notify_webhook = facts.get("notify_email"), facts.get("notify_webhook")
+    if room.notify_email and "@" not in room.notify_email:
+        raise Invalid(f"emergency room {room.name!r}: notify_email is no e-mail address")
+    if room.notify_webhook and (fault := notify.webhook_fault(room.notify_webhook)):
+        raise Invalid(f"emergency room {room.name!r}: {fault}")
     if facts.get("beds_available") is not None:
         room.beds_available, room.beds_at = int(facts["beds_available"]), database.now(db)
     room.diversion_until_at = (

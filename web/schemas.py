@@ -501,6 +501,34 @@ class RequeueOut(Schema):
     readings = fields.List(fields.UUID())
 
 
+class DeadLetterOut(Schema):
+    """A reading that gave up, without anything clinical."""
+
+    reading_id = fields.UUID()
+    case_id = fields.UUID()
+    case_status = fields.Enum(CaseStatus, by_value=True)
+    kind = fields.Enum(ReadingKind, by_value=True)
+    attempts = fields.Integer()
+    error_code = fields.String(allow_none=True)
+    error = fields.String(allow_none=True)
+    created_at = fields.AwareDateTime()
+    finished_at = fields.AwareDateTime()
+
+
+class ReplayQuery(Schema):
+    """Whether only to look."""
+
+    dry_run = fields.Boolean(load_default=False)
+
+
+class ReplayOut(DeadLetterOut):
+    """What is (or, dry run, would be) tried again."""
+
+    dry_run = fields.Boolean()
+    film_stored = fields.Boolean()
+    """False: the film is not in the store, so that a replay must fail again."""
+
+
 class DiversionOut(EmergencyRoomOut):
     """The ER after the change."""
 

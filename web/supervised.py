@@ -157,6 +157,7 @@ class Supervisor:
         self.logs = settings.data_dir.resolve() / "logs"
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at: datetime | None = None
+        self._record: Record | None = None
 
     def start(self) -> None:
         """Write the configuration and start supervisord in the foreground of a child."""
@@ -164,7 +165,8 @@ class Supervisor:
         self.logs.mkdir(parents=True, exist_ok=True)
         config = self.folder / "supervisord.conf"
         config.write_text(self._configuration(), encoding="utf-8")
-        with Record(self.settings).read() as session:
+        self._record = Record(self.settings)
+        with self._record.read() as session:
             self._started_at = database.now(session)
         parent = os.getpid()
         self._process = subprocess.Popen(
@@ -201,6 +203,8 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stop every process that was started; what does not listen is killed."""
+        if self._record is not None:
+            self._record.close()
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -224,8 +228,8 @@ class Supervisor:
         return found
 
     def _checks(self) -> dict[str, Callable[[], str | None]]:
-        settings = self.settings
-        record = Record(settings)
+        settings, record = self.settings, self._record
+        assert record is not None  # start() opened it
 
         def door(url: str) -> Callable[[], str | None]:
             return lambda: health.door(settings, url, timeout_s=3)

@@ -1,4 +1,4 @@
-"""Task `route`: take the step of a case that is due, at once instead of at upkeep's next look."""
+"""Tasks `route` and `deliver`: what is due now, at once instead of at upkeep's next look."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from celery import Celery
 
 from broker.queues import Task
 from dispatch import advance
+from workers.delivering import deliver as deliver_one
 from workers.process import process
 
 
 def register(app: Celery) -> None:
-    """Give the app its routing task."""
+    """Give the app its two dispatch tasks."""
 
     @app.task(name=Task.ROUTE.value, soft_time_limit=10, time_limit=20)
     def route(case_id: str) -> None:
         mine = process()
         mine.record.again(lambda s: advance.advance(s, mine.settings, UUID(case_id)))
+
+    @app.task(name=Task.DELIVER.value, soft_time_limit=20, time_limit=25)
+    def deliver(notification_id: str) -> None:
+        deliver_one(process().record, UUID(notification_id))

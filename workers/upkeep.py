@@ -1,7 +1,8 @@
 """Upkeep: a plain loop that does what deadlines ask for, even with every Celery worker dead.
 
 Run as `python -m workers.upkeep`. Takes due cases a step further, rescues readings of silent
-workers, sweeps temporary files. Two of them at once do no harm.
+workers, sends notifications that nobody sent, sweeps temporary files. Two of them at once do no
+harm.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from broker.lifecycle import LIVE_CASES
 from broker.record import Record
 from broker.settings import Settings
 from broker.tables import Case
-from dispatch import advance, reading
+from dispatch import advance, notify, reading
+from workers.delivering import deliver
 
 T = TypeVar("T")
 LOOK_S = 1.0
 """Between two looks; escalation steps are tens of seconds apart."""
 GRACE = timedelta(seconds=0.5)
 """The queue's `route` task gets this head start at a due case."""
+DELIVER_GRACE = timedelta(seconds=3)
+"""The same for a notification: longer, because to send one takes longer."""
 BATCH = 200
 REAP_AFTER_S = 600.0
 
@@ -47,7 +51,10 @@ class Upkeep:
 
     def run(self) -> None:
         """Look, until told to stop."""
-        self._log.info("upkeep looks after deadlines", action="upkeep.started")
+        _, said = notify.configured(self.settings)
+        self._log.info("upkeep looks after deadlines", action="upkeep.started", second_channel=said)
+        # A mail server that hangs must not hold up deadlines.
+        threading.Thread(target=self._deliver, daemon=True).start()
         next_beat = next_reap = 0.0
         while not self.over.wait(LOOK_S * min(1.0, max(0.1, self.settings.time_scale))):
             try:
@@ -83,6 +90,18 @@ class Upkeep:
         for case_id in due:
             self._each(advance.advance, case_id)
         return len(due) + len(silent)
+
+    def _deliver(self) -> None:
+        while not self.over.wait(LOOK_S):
+            try:
+                with self.record.read() as session:
+                    due = notify.due(session, DELIVER_GRACE)
+                for notification_id in due:
+                    deliver(self.record, notification_id)
+            except DatabaseBusy as error:
+                self._log.warning("the database is busy", action="upkeep.busy", **error.extra)
+            except Exception:
+                self._log.exception("a notification was not sent", action="upkeep.error")
 
     def _each(self, step: Callable[[Session, Settings, UUID], T], row_id: UUID) -> T | None:
         """Take one step in a unit of its own: a broken row must not stop the others' deadlines."""

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
-from models import phantom
+from models import phantom, xray
 from tests.e2e.conftest import Installation
 from web import cli
 
@@ -62,8 +63,11 @@ def test_a_process_killed_in_the_middle_costs_time_only(
             killed = True
         if step == "accepted" and victim == "gateway":
             before = installation.supervisor.pids()[victim]
+            orphans = psutil.Process(before).children(recursive=True)
             os.kill(before, signal.SIGKILL)
             killed = True
+            # Orphaned workers see that their master is gone and end; until then they answer too.
+            psutil.wait_procs(orphans, timeout=40)
             _wait(lambda: installation.supervisor.pids()[victim] != before, "a new gateway")
             _wait(lambda: _answers(installation), "an answer of the new gateway")
 
@@ -97,8 +101,6 @@ def test_a_film_that_opens_but_shows_no_chest_goes_on_without_ai(
     installation: Installation, tmp_path: Path
 ) -> None:
     black = tmp_path / "black.png"
-    from models import xray
-
     pixels = phantom.phantom(seed=1).pixels.copy()
     pixels[:] = 0
     black.write_bytes(xray.encode_png(pixels))

@@ -149,7 +149,7 @@ def test_a_case_goes_from_the_crews_phone_to_an_er_and_back(
     crew = sign_in("crew", **PHONE)
     form = crew.locator("#case-form")
     expect(form).to_be_visible()
-    form.get_by_text("3 Urgent").click()
+    form.get_by_role("radio", name="3 Urgent").check()
     for name, value in (
         ("respiratory_rate_per_min", "26"),
         ("spo2_percent", "90"),
@@ -159,8 +159,8 @@ def test_a_case_goes_from_the_crews_phone_to_an_er_and_back(
         ("temperature_c", "38.4"),
     ):
         form.locator(f"[name={name}]").fill(value)
-    form.get_by_text("A Alert").click()
-    form.get_by_text("on oxygen").click()
+    form.get_by_role("radio", name="A Alert").check()
+    form.get_by_role("radio", name="on oxygen").check()
     crew.set_input_files("#film-file", cli.sample_film())
     form.locator("[name=age_years]").fill("67")
     form.locator("[name=complaint]").fill("<b>short of breath</b>")

@@ -14,8 +14,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import select
 
 from broker.lifecycle import Role
+from broker.tables import Reading
 from tests.integration.api.doors import CASE, HERE, PASSWORD, Caller, House, film
 
 METHODS = ("get", "put", "post", "patch", "delete")
@@ -123,8 +125,15 @@ def scene(house: House, image: bytes | None = None, *, offering: bool = False) -
             "offer_id": offers[0]["id"],
             "emergency_room_id": offers[0]["emergency_room"]["id"],
             "message_id": sent.json["id"],
+            "reading_id": some_reading(house),
         },
     )
+
+
+def some_reading(house: House) -> str:
+    """Any reading: operations are not bound to a case of theirs."""
+    with house.record.read() as session:
+        return str(session.scalars(select(Reading.id).limit(1)).one())
 
 
 def expected(route: Route, who: str) -> set[int]:
@@ -316,7 +325,7 @@ def test_a_cookie_without_its_token_changes_nothing(house: House) -> None:
 
 
 def test_a_method_that_a_route_does_not_know(house: House) -> None:
-    ids = {name: str(uuid4()) for name in ("case_id", "offer_id", "message_id")}
+    ids = {name: str(uuid4()) for name in ("case_id", "offer_id", "message_id", "reading_id")}
     ids["emergency_room_id"] = str(uuid4())
     by_path: dict[str, set[str]] = {}
     for route in routes(house):

@@ -1,0 +1,123 @@
+"""One installation of real processes that a test may break: its parts, servers, people and rows."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import pytest
+
+from broker.record import Record
+from broker.settings import Settings
+from tests.servers import PostgresServer, RedisServer
+from web import cli, supervised
+from web.cli import Prepared
+from web.supervised import Part, Supervisor
+
+T = TypeVar("T")
+POOLS = ("classify", "classify2", "detect", "dispatch")
+
+
+@dataclass
+class Box:
+    """A running installation; Redis and PostgreSQL belong to the test, the rest to supervisord."""
+
+    settings: Settings
+    supervisor: Supervisor
+    people: Prepared
+    redis: RedisServer
+    postgres: PostgresServer | None
+    record: Record
+
+    def pid(self, part: str) -> int | None:
+        """The process of a part, or None while supervisord restarts it."""
+        with suppress(OSError, ValueError):
+            pid = int((self.supervisor.folder / f"{part}.pid").read_text())
+            return pid if psutil.pid_exists(pid) else None
+        return None
+
+    def kill(self, part: str, how: signal.Signals = signal.SIGKILL) -> None:
+        """Signal a part's main process; nothing happens when it is just gone."""
+        pid = self.pid(part)
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, how)
+
+    def children(self, part: str) -> list[psutil.Process]:
+        """The children of a part (a pool's workers, gunicorn's workers)."""
+        pid = self.pid(part)
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(pid).children() if pid else []
+        return []
+
+    def wait(self, look: Callable[[], T | None], what: str, limit_s: float = 60) -> T:
+        """The first true answer of `look`."""
+        until = time.monotonic() + limit_s
+        while not (found := look()):
+            assert time.monotonic() < until, f"{what} did not come in {limit_s:g} s"
+            time.sleep(0.05)
+        return found
+
+    def heal(self) -> None:
+        """Wait until every part works again."""
+        self.supervisor.wait_until_ready(lambda _name, _s: None)
+
+
+@contextmanager
+def box(
+    database_url: str,
+    folder: Path,
+    redis: RedisServer,
+    postgres: PostgresServer | None,
+    *,
+    lease_s: float,
+) -> Iterator[Box]:
+    """A running installation with two classify pools, so that one may be dead."""
+    settings = replace(
+        supervised.settle(
+            Settings(
+                data_dir=folder,
+                database_url=database_url,
+                min_free_bytes=1,
+                reading_lease_s=lease_s,
+                log_level="WARNING",
+            ),
+            gateway_port=8500,
+            stream_port=8501,
+            redis_port=8502,
+        ),
+        redis_url=redis.url,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supervised, "parts", _broken_in(supervised.parts))
+        with supervised.running(settings) as supervisor:
+            record = Record(settings)
+            try:
+                yield Box(settings, supervisor, cli.prepare(settings), redis, postgres, record)
+            finally:
+                record.close()
+
+
+def _broken_in(parts: Callable[[Settings], list[Part]]) -> Callable[[Settings], list[Part]]:
+    def ours(settings: Settings) -> list[Part]:
+        found = []
+        for part in parts(settings):
+            if part.name == "redis":
+                continue  # the test's own, to be stopped and frozen
+            command = tuple(
+                "tests.e2e.chaos.pool" if word == "workers.app" else word for word in part.command
+            )
+            found.append(Part(part.name, command))
+            if part.name == "classify":
+                second = tuple(w.replace("classify@", "classify2@") for w in command)
+                found.append(Part("classify2", second))
+        return found
+
+    return ours

@@ -1,0 +1,220 @@
+"""Break it, and compare what clients were told with what is there: real processes, real kill -9.
+
+Small numbers by default, the issue's with --long. The networks are stood in for (pool.py says how);
+everything else is the installation that the demo starts.
+"""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import psutil
+import pytest
+
+from broker.celery_app import make_celery
+from broker.lifecycle import ReadingStatus
+from broker.queues import ROUTES, Task
+from broker.tables import Reading
+from tests.e2e.chaos import pool, truth
+from tests.e2e.chaos.box import Box
+from tests.e2e.chaos.crowd import Crowd, Life
+from tests.e2e.chaos.nemesis import Nemesis, kills, restart_redis
+
+pytestmark = pytest.mark.timeout(3600)
+
+
+def p99(seconds: Sequence[float]) -> float:
+    """The 99th percentile, rounded up to a measured value."""
+    return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * 0.99))]
+
+
+def test_no_receipt_is_lost_under_kill_9(box: Box, crowd: Crowd, seed: int, long_run: bool):
+    with Nemesis(seed, kills(box), (0.5, 3.0)):
+        lives = crowd.live(2000 if long_run else 16, clients=8 if long_run else 4)
+    restart_redis(box)  # one that the nemesis started ends with its thread (PR_SET_PDEATHSIG)
+    box.heal()
+    truth.nothing_lost(box, crowd, lives)
+    truth.one_holder(box, lives)
+    truth.holds(box)
+    assert crowd.refusals == []
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading", 120)
+    waits = [life.offered_s for life in lives]
+    print(f"{len(lives)} cases, {crowd.retries} retries, receipt to offers p99 {p99(waits):.1f} s")
+
+
+def test_redis_that_forgets_costs_time_only(box: Box, crowd: Crowd, seed: int, long_run: bool):
+    every_s = 10.0 if long_run else 0.4
+    with Nemesis(seed, [("flushall", box.redis.flush)], (every_s, every_s)):
+        lives = crowd.live(300 if long_run else 10, tries=False)
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
+    truth.no_effect_twice(box, lives)
+    truth.holds(box)
+
+
+@pytest.mark.parametrize("how", ["stopped", "frozen"])
+def test_redis_away_fails_no_submission(box: Box, crowd: Crowd, how: str, long_run: bool):
+    away_s = (60 if how == "stopped" else 120) if long_run else 5
+    box.redis.kill() if how == "stopped" else box.redis.freeze()
+    began, lives = time.monotonic(), []
+    try:
+        while time.monotonic() - began < away_s:
+            lives.append(crowd.submit(tries=False))  # one try: a refusal fails the test
+            time.sleep(0.2)
+    finally:
+        box.redis.start() if how == "stopped" else box.redis.thaw()
+    back = time.monotonic()
+    for life in lives:
+        crowd.offers(life)
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
+    after_s = time.monotonic() - back
+    answered = [life.answered_s for life in lives]
+    print(
+        f"Redis {how} {away_s} s: {len(lives)} submits, p99 {p99(answered):.2f} s, "
+        f"all read {after_s:.1f} s after its return"
+    )
+    truth.nothing_lost(box, crowd, lives)
+    truth.holds(box)
+
+
+@pytest.mark.parametrize("fault", ["child killed", "pool killed", "pool frozen"])
+def test_a_lost_workers_reading_is_rescued(box: Box, crowd: Crowd, fault: str, long_run: bool):
+    rescues = [_rescue(box, crowd, fault) for _ in range(50 if long_run else 1)]
+    lease_s = box.settings.reading_lease_s
+    print(f"{fault}, lease {lease_s:g} s: rescued after p99 {p99(rescues):.1f} s of {rescues}")
+    assert p99(rescues) <= 15
+    truth.holds(box)
+
+
+def _rescue(box: Box, crowd: Crowd, fault: str) -> float:
+    """Seconds from the fault to the reading's end by another worker."""
+    life = crowd.submit(pool.film(pool.Film.SLOW) + crowd.film()[-12:])
+
+    def caught() -> Reading | None:
+        row = _reading(box, life)
+        return row if row.status is ReadingStatus.RUNNING else None
+
+    running = box.wait(caught, "a worker at the film")
+    assert running.lease_owner
+    child = psutil.Process(int(running.lease_owner.rsplit(":", 1)[1]))
+    parent = child.parent()
+    assert parent
+    time.sleep(0.5)  # in the middle of it
+    if fault == "pool frozen":
+        victims, how = [parent, child], signal.SIGSTOP
+    else:
+        victims, how = [child if fault == "child killed" else parent], signal.SIGKILL
+    if fault == "pool killed":
+        victims.append(child)
+    for victim in victims:
+        victim.send_signal(how)
+    began = time.monotonic()
+    try:
+        done = box.wait(lambda: _ended(_reading(box, life)), "the rescue", 40)
+    finally:
+        if fault == "pool frozen":
+            for victim in victims:
+                victim.send_signal(signal.SIGCONT)
+    rescued_s = time.monotonic() - began
+    assert done.attempt >= 2
+    assert done.status is ReadingStatus.DONE
+    if fault == "pool frozen":
+        time.sleep(pool.SLOW_S)  # its late word comes now, and must not count
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the other reading")
+    crowd.offers(life)
+    truth.no_effect_twice(box, [life])
+    return rescued_s
+
+
+def _ended(row: Reading) -> Reading | None:
+    return row if row.finished_at else None
+
+
+def _reading(box: Box, life: Life) -> Reading:
+    with box.record.read() as session:
+        return session.query(Reading).filter_by(case_id=UUID(life.case_id), kind="classify").one()
+
+
+def test_of_ers_that_accept_at_once_one_holds(box: Box, crowd: Crowd, long_run: bool):
+    lives = crowd.live(1000 if long_run else 8)
+    truth.one_holder(box, lives)
+    assert {len(life.losers) for life in lives} == {2}
+    assert crowd.refusals == []
+    truth.holds(box)
+
+
+def test_every_message_delivered_five_times_counts_once(box: Box, crowd: Crowd, long_run: bool):
+    celery = make_celery(box.settings)
+
+    def five_times(life: Life) -> None:
+        with box.record.read() as session:
+            readings = session.query(Reading).filter_by(case_id=UUID(life.case_id)).all()
+        bells = [(Task(row.kind.value), str(row.id)) for row in readings]
+        for task, row_id in [*bells, (Task.ROUTE, life.case_id)]:
+            for _ in range(4):  # beside the relay's own
+                celery.send_task(task.value, args=[row_id], queue=ROUTES[task].value)
+
+    lives = crowd.live(1000 if long_run else 8, between=five_times)
+    celery.close()
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
+    truth.no_effect_twice(box, lives)
+    truth.one_holder(box, lives)
+    truth.holds(box)
+
+
+def test_poison_dies_three_times_and_its_case_goes_on(box: Box, crowd: Crowd, long_run: bool):
+    quiet = [life.offered_s for life in crowd.live(40 if long_run else 6)]
+    kinds = [pool.Film.KILLS, pool.Film.BREAKS] * (50 if long_run else 1)
+    with ThreadPoolExecutor(8) as senders:
+        bad = list(senders.map(lambda kind: crowd.submit(pool.film(kind)), kinds))
+    mixed = [life.offered_s for life in crowd.live(200 if long_run else 6)]
+    for life in bad:
+        crowd.offers(life)  # AI or not, it goes out
+    limit_s = 3 * (box.settings.reading_lease_s + 10) * len(kinds)
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of all poison", limit_s)
+    for life in bad:
+        case = crowd.case(life)
+        assert case["needs_review"]
+        assert case["partial"]
+        with box.record.read() as session:
+            rows = session.query(Reading).filter_by(case_id=UUID(life.case_id)).all()
+        assert [(row.status, row.attempt) for row in rows] == [(ReadingStatus.FAILED, 3)] * 2
+    quiet_s, mixed_s = (statistics.quantiles(s, n=20)[-1] for s in (quiet, mixed))
+    print(f"offers of good cases: p95 {quiet_s:.2f} s quiet, {mixed_s:.2f} s among poison")
+    if long_run:
+        assert mixed_s <= 1.5 * quiet_s
+    truth.holds(box)
+
+
+def test_postgresql_restarted_under_load(box: Box, crowd: Crowd, long_run: bool):
+    if box.postgres is None:
+        pytest.skip("SQLite has no server to restart")
+    over, lives = threading.Event(), []
+
+    def load() -> None:
+        while not over.is_set():
+            lives.extend(crowd.live(4, clients=4))
+
+    client = threading.Thread(target=load)
+    client.start()
+    try:
+        for _ in range(20 if long_run else 2):
+            time.sleep(3)
+            box.postgres.restart()
+    finally:
+        over.set()
+        client.join(180)
+    assert not client.is_alive()
+    box.heal()
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
+    print(f"{len(lives)} cases, {crowd.retries} retries")
+    truth.nothing_lost(box, crowd, lives)
+    truth.one_holder(box, lives)
+    truth.no_effect_twice(box, lives)
+    truth.holds(box)
+    assert crowd.refusals == []

@@ -1,0 +1,305 @@
+"""The whole life of cases and offers, driven at random against a small model of what must happen.
+
+The model is a handful of words per case and knows no code of ours: who may move from where, and
+what everybody else's offers become. It must agree with the record after every step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from hypothesis import HealthCheck, settings as hypothesis_settings, strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import delete
+
+from broker import check
+from broker.errors import GoldentimeError
+from broker.lifecycle import CaseStatus, DeclineReason
+from broker.record import Record
+from broker.tables import Base, Offer
+from dispatch import offers, transport
+from dispatch.offers import Decision
+from tests.integration.city import City
+
+SEEKING = {"received", "offering", "unplaced"}
+OPEN = {"requested", "received", "accepted_with_delay"}
+ON_THE_WAY = ["assigned", "acknowledged", "en_route", "arrived", "closed"]
+OVER = {"closed", "cancelled"}
+BY_TIME = {
+    "received": {"received", "offering", "unplaced"},
+    "offering": {"offering", "unplaced"},
+    "arrived": {"arrived", "closed"},
+}
+"""What the clock alone may make of a case; all other states stay."""
+
+
+@dataclass
+class Told:
+    """What the model knows of one case."""
+
+    id: UUID
+    status: str = "received"
+    offers: dict[UUID, str] = field(default_factory=dict)
+    delays: dict[UUID, int] = field(default_factory=dict)
+
+    @property
+    def holder(self) -> UUID | None:
+        held = [offer for offer, status in self.offers.items() if status == "accepted"]
+        return held[0] if held else None
+
+    def give(self, winner: UUID) -> None:
+        """One ER holds it, and every other open offer is taken back."""
+        self.status = "assigned"
+        for offer, status in self.offers.items():
+            if offer == winner:
+                self.offers[offer] = "accepted"
+            elif status in OPEN:
+                self.offers[offer] = "withdrawn"
+
+
+which = st.integers(0, 50)
+
+
+class Life(RuleBasedStateMachine):
+    """Crews, ERs and the clock; `record` is set by the test."""
+
+    record: Record
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self.record.write() as session:
+            for table in reversed(Base.metadata.sorted_tables):
+                session.execute(delete(table))
+        self.city = City.found(self.record, rooms=7)
+        self.cases: list[Told] = []
+
+    # --- moves -----------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.cases) < 4)
+    @rule(level=st.sampled_from([1, 3, 5]))
+    def submit(self, level: int) -> None:
+        self.cases.append(Told(self.city.submit(crew_pre_ktas=level)))
+
+    @precondition(lambda self: self.cases)
+    @rule(n=which, seconds=st.sampled_from([0, 1, 25, 70, 130, 200, 400, 15_000]))
+    def time_passes(self, n: int, seconds: int) -> None:
+        told = self.cases[n % len(self.cases)]
+        if told.status not in OVER:
+            self.city.let_pass(told.id, seconds)
+        self.city.advance(told.id)
+        case = self.city.case(told.id)
+        assert case.status in BY_TIME.get(told.status, {told.status})
+        told.status = str(case.status)
+        for offer in self.city.offers(told.id):
+            before = told.offers.get(offer.id)
+            if before is None:
+                assert offer.status == "requested"
+                assert told.status in SEEKING, "a new offer of a case that somebody holds"
+            elif offer.status != before:
+                assert before in OPEN
+                assert offer.status == "expired"
+            told.offers[offer.id] = str(offer.status)
+
+    @rule(n=which, m=which)
+    def an_er_sees_it(self, n: int, m: int) -> None:
+        if not (picked := self._offer(n, m)):
+            return
+        told, offer = picked
+        if told.offers[offer.id] == "requested":
+            told.offers[offer.id] = "received"
+        self.city.do(offers.mark_received, self.city.er(offer.emergency_room_id), offer.id)
+
+    @rule(n=which, m=which, delay_min=st.sampled_from([None, None, 10, 30]))
+    def an_er_says_yes(self, n: int, m: int, delay_min: int | None) -> None:
+        if not (picked := self._offer(n, m)):
+            return
+        told, offer = picked
+        status = told.offers[offer.id]
+        said = "accepted" if delay_min is None else "accepted_with_delay"
+        same = status == said and told.delays.get(offer.id) == delay_min
+        may = status in OPEN and told.status in SEEKING and (status != said or same)
+        decision = Decision.ACCEPT if delay_min is None else Decision.ACCEPT_WITH_DELAY
+        done = self._try(lambda: self.city.decide(offer, decision, delay_min=delay_min))
+        assert done == (may or (status == "accepted" and said == "accepted"))
+        if done and status != said:
+            if delay_min is None:
+                told.give(offer.id)
+            else:
+                told.offers[offer.id] = said
+            told.delays[offer.id] = delay_min  # type: ignore[assignment]  # None is an answer
+
+    @rule(n=which, m=which)
+    def an_er_says_no(self, n: int, m: int) -> None:
+        if not (picked := self._offer(n, m)):
+            return
+        told, offer = picked
+        status = told.offers[offer.id]
+        done = self._try(
+            lambda: self.city.decide(
+                offer, Decision.REJECT, reason_code=DeclineReason.STAFF_OCCUPIED
+            )
+        )
+        assert done == (status == "rejected" or (status in OPEN and told.status in SEEKING))
+        if done:
+            told.offers[offer.id] = "rejected"
+
+    @rule(n=which, m=which)
+    def the_er_gives_it_back(self, n: int, m: int) -> None:
+        if not (picked := self._offer(n, m)):
+            return
+        told, offer = picked
+        status, given_back = told.offers[offer.id], offer.ended_reason == "given_back"
+        done = self._try(
+            lambda: self.city.do(
+                offers.withdraw,
+                self.city.settings,
+                self.city.er(offer.emergency_room_id),
+                offer.id,
+                DeclineReason.NO_ER_BED,
+                None,
+            )
+        )
+        assert done == (given_back or (status == "accepted" and told.status not in OVER))
+        if done and not given_back:
+            self._search_again(told, offer)
+
+    @rule(n=which, m=which, takes=st.booleans())
+    def the_crew_answers(self, n: int, m: int, takes: bool) -> None:
+        if not (picked := self._offer(n, m)):
+            return
+        told, offer = picked
+        status, passed = told.offers[offer.id], offer.ended_reason == "passed_by_crew"
+        if takes:
+            done = self._try(
+                lambda: self.city.do(offers.take, self.city.settings, self.city.crew, offer.id)
+            )
+            may = status == "accepted_with_delay" and told.status in SEEKING
+            assert done == (may or status == "accepted")
+            if may:
+                told.give(offer.id)
+                told.status = "acknowledged"
+            return
+        done = self._try(
+            lambda: self.city.do(
+                offers.pass_over, self.city.settings, self.city.crew, offer.id, None
+            )
+        )
+        held = status == "accepted" and told.status not in OVER
+        assert done == (passed or held or status == "accepted_with_delay")
+        if done and held:
+            self._search_again(told, offer)
+        elif done and not passed:
+            told.offers[offer.id] = "withdrawn"
+
+    @precondition(lambda self: self.cases)
+    @rule(n=which, step=st.sampled_from(["acknowledged", "en_route", "arrived", "closed"]))
+    def the_crew_goes_on(self, n: int, step: str) -> None:
+        told = self.cases[n % len(self.cases)]
+        done = self._try(lambda: self._step(told, step))
+        reached = told.status in ON_THE_WAY and ON_THE_WAY.index(told.status)
+        if step == "closed":
+            may = told.status in {"arrived", "closed"}
+        elif step == "acknowledged":
+            may = reached is not False and told.status != "closed"
+        else:
+            may = reached is not False and ON_THE_WAY.index(step) >= reached
+            may = may or (step == "en_route" and told.status == "arrived")
+        assert done == may, (told.status, step)
+        if done and reached is not False and ON_THE_WAY.index(step) > reached:
+            told.status = step
+
+    @precondition(lambda self: self.cases)
+    @rule(n=which)
+    def the_case_is_called_off(self, n: int) -> None:
+        told = self.cases[n % len(self.cases)]
+        done = self._try(
+            lambda: self.city.do(transport.cancel, self.city.crew, told.id, "called off")
+        )
+        assert done == (told.status in SEEKING | {"assigned", "acknowledged", "cancelled"})
+        if done:
+            told.status = "cancelled"
+            for offer, status in told.offers.items():
+                if status in OPEN:
+                    told.offers[offer] = "withdrawn"
+
+    # --- what must hold --------------------------------------------------------------------------
+
+    @invariant()
+    def record_and_model_agree(self) -> None:
+        for told in self.cases:
+            assert self.city.case(told.id).status == told.status
+            found = {offer.id: str(offer.status) for offer in self.city.offers(told.id)}
+            assert found == told.offers
+            assert list(found.values()).count("accepted") <= 1
+        with self.record.read() as session:
+            assert check.rows(session, self.city.settings, stopped=True) == []
+
+    def teardown(self) -> None:
+        """From wherever it stands, every case can be brought to its end."""
+        for told in self.cases:
+            if told.status not in SEEKING | OVER:
+                self._step(told, "arrived")
+                self._step(told, "closed")
+            elif told.status in SEEKING:
+                self.city.do(transport.cancel, self.city.crew, told.id, "the test ends")
+            assert self.city.case(told.id).status in {CaseStatus.CLOSED, CaseStatus.CANCELLED}
+
+    # --- how -------------------------------------------------------------------------------------
+
+    def _offer(self, n: int, m: int) -> tuple[Told, Offer] | None:
+        """One of the offers, if there is any: what is drawn must not depend on real time."""
+        some = [case for case in self.cases if case.offers]
+        if not some:
+            return None
+        told = some[n % len(some)]
+        found = self.city.offers(told.id)
+        return told, found[m % len(found)]
+
+    def _search_again(self, told: Told, offer: Offer) -> None:
+        told.status, told.offers[offer.id] = "offering", "withdrawn"
+        for new in self.city.offers(told.id):
+            if new.id not in told.offers:
+                assert new.status == "requested"
+                told.offers[new.id] = "requested"
+
+    def _step(self, told: Told, step: str) -> None:
+        settings, crew = self.city.settings, self.city.crew
+        match step:
+            case "acknowledged":
+                self.city.do(transport.acknowledge, settings, crew, told.id)
+            case "en_route":
+                self.city.do(transport.depart, settings, crew, told.id)
+            case "arrived":
+                self.city.do(transport.arrive, settings, crew, told.id)
+            case "closed":
+                self.city.do(transport.close, crew, told.id)
+
+    def _try(self, step: object) -> bool:
+        try:
+            step()  # type: ignore[operator]
+        except GoldentimeError as error:
+            if error.status not in {409, 410}:
+                raise
+            return False
+        return True
+
+
+def test_every_life_is_legal(record: Record, long_run: bool):
+    run_state_machine_as_test(
+        type("LifeHere", (Life,), {"record": record}),
+        settings=hypothesis_settings(
+            max_examples=200 if long_run else 8,
+            stateful_step_count=50 if long_run else 20,
+            deadline=None,
+            database=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
