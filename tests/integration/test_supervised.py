@@ -15,12 +15,7 @@ def test_parts_never_share_a_port(tmp_path: Path) -> None:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = busy.getsockname()[1]
-        settled = supervised.settle(
-            Settings(data_dir=tmp_path),
-            gateway_port=port,
-            stream_port=port + 1,
-            redis_port=port + 2,
-        )
+        settled = supervised.settle(Settings(data_dir=tmp_path), port)
     urls = (settled.public_url, settled.stream_url, settled.redis_url)
     ports = {supervised.port_of(url) for url in urls}
     assert len(ports) == 3
