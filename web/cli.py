@@ -50,9 +50,7 @@ def demo(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     settings = supervised.settle(
         replace(settings_.from_env(), data_dir=options.data_dir),
-        gateway_port=options.port,
-        stream_port=options.port + 1,
-        redis_port=options.port + 2,
+        first_port=options.port,
     )
     if supervised.port_of(settings.public_url) != options.port:
         print(f"port {options.port} is busy; using {supervised.port_of(settings.public_url)}")

@@ -105,8 +105,6 @@ def stream() -> Response:
     who = auth.actor()
     after = _after()
     state, waker = here(), _waker()
-    if request.method == "HEAD":  # nothing follows, so nothing would ever give the place back
-        return Response(mimetype="text/event-stream")
     waker.enter(who.name)
     header = request.headers.get("Authorization", "")
     token = header.partition(" ")[2].strip() or None

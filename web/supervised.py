@@ -52,31 +52,32 @@ class Part:
     command: tuple[str, ...]
 
 
-def free_port(wanted: int) -> int:
-    """`wanted`, or the next port of this machine that nobody listens on."""
-    for port in range(wanted, wanted + 200):
+def free_ports(first: int, count: int) -> list[int]:
+    """`count` ports of this machine from `first` on that nobody listens on."""
+    found: list[int] = []
+    for port in range(first, first + 200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
-    raise DidNotStart(f"no free port from {wanted} to {wanted + 199}")
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise DidNotStart(f"no {count} free ports from {first} to {first + 199}")
 
 
-def settle(settings: Settings, *, gateway_port: int, stream_port: int, redis_port: int) -> Settings:
-    """Settings with the ports that are free and a secret of this data folder's own."""
+def settle(settings: Settings, first_port: int) -> Settings:
+    """Settings with ports that are free and a secret of this data folder's own."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    gateway_port, stream_port = free_port(gateway_port), free_port(stream_port)
-    if stream_port == gateway_port:
-        stream_port = free_port(gateway_port + 1)
+    gateway, stream, redis_ = free_ports(first_port, 3)
     return replace(
         settings,
         secret_key=settings.secret_key or _secret(settings.data_dir / "secret"),
-        public_url=f"http://127.0.0.1:{gateway_port}",
-        stream_url=f"http://127.0.0.1:{stream_port}",
-        redis_url=f"redis://127.0.0.1:{free_port(redis_port)}/0",
+        public_url=f"http://127.0.0.1:{gateway}",
+        stream_url=f"http://127.0.0.1:{stream}",
+        redis_url=f"redis://127.0.0.1:{redis_}/0",
         cookie_secure=False,
     )
 

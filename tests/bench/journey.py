@@ -87,9 +87,7 @@ def _measure(
     data.mkdir()
     settings = supervised.settle(
         Settings(data_dir=data, database_url=url, min_free_bytes=1),
-        gateway_port=8700,
-        stream_port=8701,
-        redis_port=8702,
+        first_port=8700,
     )
     try:
         with supervised.running(settings) as supervisor:

@@ -53,9 +53,7 @@ def installation(
             database_url=module_database_url,
             min_free_bytes=1,
         ),
-        gateway_port=8400,
-        stream_port=8401,
-        redis_port=8402,
+        first_port=8400,
     )
     with supervised.running(settings) as supervisor:
         yield Installation(settings, supervisor, cli.prepare(settings), [])

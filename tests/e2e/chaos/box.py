@@ -89,9 +89,7 @@ def box(
                 reading_lease_s=lease_s,
                 log_level="WARNING",
             ),
-            gateway_port=8500,
-            stream_port=8501,
-            redis_port=8502,
+            first_port=8500,
         ),
         redis_url=redis.url,
     )

@@ -108,8 +108,11 @@ control_room crew emergency_room: get /cases, get /cases/{case_id}, get /cases/{
   get /emergency-rooms, get /events, get /inbox, get /cases/{case_id}/messages,
   post /cases/{case_id}/messages, post /messages/{message_id}/seen, get /offers,
   get /offers/{offer_id}
-admin control_room operations: get /operations/cases, get /operations/queues
-admin operations: post /operations/cases/{case_id}/requeue, get /metrics
+admin control_room operations: get /operations/cases, get /operations/queues,
+  get /operations/dead-letters
+admin operations: post /operations/cases/{case_id}/requeue, get /metrics,
+  post /operations/dead-letters/{reading_id}/close,
+  post /operations/dead-letters/{reading_id}/replay
 admin control_room crew emergency_room operations: get /session, delete /session
 everybody: post /session, get /healthz, get /readyz
 """

@@ -231,7 +231,7 @@ def test_a_person_listens_with_a_cookie_until_the_session_ends(scene: Scene) -> 
 
 def test_a_credential_has_only_so_many_streams(scene: Scene) -> None:
     tablet = scene.house.device(Role.CREW, "Test 2")
-    for _ in range(PER_CREDENTIAL + 2):  # nothing follows a HEAD, so it takes no place
+    for _ in range(PER_CREDENTIAL + 2):  # a HEAD gives its place back at once
         head = requests.head(
             f"{scene.url}/api/v1/events",
             headers={"Authorization": f"Bearer {tablet.token}"},
