@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from web.gunicorn_worker import post_fork as post_fork
+
 workers = 1
 worker_class = "gthread"
 threads = 256

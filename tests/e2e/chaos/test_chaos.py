@@ -35,9 +35,11 @@ def p99(seconds: Sequence[float]) -> float:
 
 
 def test_no_receipt_is_lost_under_kill_9(box: Box, crowd: Crowd, seed: int, long_run: bool):
-    with Nemesis(seed, kills(box), (0.5, 3.0)):
-        lives = crowd.live(2000 if long_run else 16, clients=8 if long_run else 4)
-    restart_redis(box)  # one that the nemesis started ends with its thread (PR_SET_PDEATHSIG)
+    try:
+        with Nemesis(seed, kills(box), (0.5, 3.0)):
+            lives = crowd.live(2000 if long_run else 16, clients=8 if long_run else 4)
+    finally:
+        restart_redis(box)  # one that the nemesis started ended with its thread (PDEATHSIG)
     box.heal()
     truth.nothing_lost(box, crowd, lives)
     truth.one_holder(box, lives)
@@ -218,3 +220,20 @@ def test_postgresql_restarted_under_load(box: Box, crowd: Crowd, long_run: bool)
     truth.no_effect_twice(box, lives)
     truth.holds(box)
     assert crowd.refusals == []
+
+
+def test_a_killed_gateway_leaves_no_orphan_at_its_port(box: Box, crowd: Crowd):
+    """Workers that outlived their arbiter would hold the port and answer nobody."""
+    workers = box.children("gateway")
+    assert workers
+    with ThreadPoolExecutor(4) as pool_:
+        sent = [pool_.submit(crowd.submit) for _ in range(4)]
+        time.sleep(0.1)  # requests are under way
+        box.kill("gateway")
+        began = time.monotonic()
+        box.wait(lambda: not any(worker.is_running() for worker in workers), "their end", 5)
+        lives = [life.result() for life in sent]
+    print(f"4 submits across the kill answered after {time.monotonic() - began:.1f} s")
+    truth.nothing_lost(box, crowd, lives)
+    for life in lives:
+        crowd.offers(life)
