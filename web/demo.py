@@ -315,12 +315,8 @@ def _three_offers(
         top = ", ".join(f"{f['label']} {f['score']:.2f}" for f in image["top3"])
         above = "" if not image["nothing_above_threshold"] else " (nothing above its threshold)"
         story.timings_s["read"] = story.line(f"read: {top}{above}; {len(image['boxes'])} boxes", at)
-        story.line(
-            f"  networks took {[sum(w.values()) for w in waits]} s".replace("[", "").replace(
-                "]", ""
-            ),
-            at,
-        )
+        networks = " and ".join(f"{sum(seconds.values()):.3f}" for seconds in waits)
+        story.line(f"  the networks took {networks} s", at)
     else:
         story.timings_s["read"] = offering_s
     reasons = "; ".join(reason["text"]["en"] for reason in case["triage"]["reasons"])
