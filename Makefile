@@ -13,7 +13,7 @@ DEMO_ONCE := $(if $(filter 1 yes true,$(call from_command_line,ONCE)),--once)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-training long unit integration migration e2e lint format bench up clean \
+.PHONY: help demo test test-training long unit integration migration e2e chaos lint format bench up clean \
 	system-packages
 
 help: ## list the targets
@@ -40,8 +40,11 @@ integration: $(VENV)/.test system-packages ## rooms on SQLite and PostgreSQL wit
 migration: $(VENV)/.test system-packages ## Alembic up, down and against the tables
 	$(PYTEST) tests/migration
 
-e2e: $(VENV)/.test system-packages ## real processes, faults, a real browser
-	$(PYTEST) tests/e2e
+e2e: $(VENV)/.test system-packages ## real processes, single kills, a real browser
+	$(PYTEST) tests/e2e --ignore=tests/e2e/chaos
+
+chaos: $(VENV)/.test system-packages ## many faults at once on real processes, small numbers (10 min)
+	$(PYTEST) tests/e2e/chaos
 
 lint: $(VENV)/.test ## ruff and mypy
 	$(PY) -m ruff check .
