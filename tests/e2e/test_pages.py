@@ -97,6 +97,7 @@ def sign_in(installation: Installation, browser: Browser) -> Iterator[Open]:
         if before:
             before(page)
         page.goto(f"{installation.settings.public_url}/sign-in")
+        page.locator("#sign-in button:enabled").wait_for()  # its script is ready
         page.keyboard.type(name)  # the name's field has the focus
         page.keyboard.press("Tab")
         page.keyboard.type(installation.people.password)

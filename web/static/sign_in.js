@@ -26,3 +26,6 @@ form.addEventListener("submit", async (event) => {
     paint(button, t("sign_in.submit"));
   }
 });
+
+// Only now: a password must never be sent by the browser's own way of submitting a form.
+button.disabled = false;
