@@ -57,6 +57,11 @@ class Box:
             return psutil.Process(pid).children() if pid else []
         return []
 
+    def processes(self, part: str) -> list[psutil.Process]:
+        """A part's main process and its children."""
+        pid = self.pid(part)
+        return [psutil.Process(pid), *self.children(part)] if pid else []
+
     def wait(self, look: Callable[[], T | None], what: str, limit_s: float = 60) -> T:
         """The first true answer of `look`."""
         until = time.monotonic() + limit_s

@@ -17,9 +17,11 @@ from uuid import UUID
 import psutil
 import pytest
 
+from broker import heartbeat
 from broker.celery_app import make_celery
 from broker.lifecycle import ReadingStatus
 from broker.queues import ROUTES, Task
+from broker.settings import Settings
 from broker.tables import Reading
 from tests.e2e.chaos import pool, truth
 from tests.e2e.chaos.box import Box
@@ -131,6 +133,29 @@ def _rescue(box: Box, crowd: Crowd, fault: str) -> float:
     crowd.offers(life)
     truth.no_effect_twice(box, [life])
     return rescued_s
+
+
+def test_who_is_frozen_for_good_is_replaced(box: Box, crowd: Crowd, seed: int, long_run: bool):
+    """All classify pools, the child of detect and upkeep stand still; nobody ever thaws them."""
+    limit_s = Settings.reading_lease_s + heartbeat.STALE_S  # as shipped, and P3's longest rescue
+    waits = []
+    for _ in range(10 if long_run else 1):
+        pools = ("classify", "classify2")
+        victims = [process for pool_ in pools for process in box.processes(pool_)]
+        victims += [*box.children("detect"), *box.processes("upkeep")]
+        for victim in victims:
+            victim.send_signal(signal.SIGSTOP)
+        life, began = crowd.submit(), time.monotonic()
+        box.wait(lambda life=life: _ended(_reading(box, life)), "its reading", limit_s + 30)
+        waits.append(time.monotonic() - began)
+        box.wait(lambda: truth.unfinished_readings(box) == 0, "the other reading", 90)
+        box.wait(lambda old=victims: not any(v.is_running() for v in old), "their end")
+        crowd.offers(life)
+        truth.no_effect_twice(box, [life])
+        box.heal()
+    print(f"frozen for good: read after {[round(s, 1) for s in waits]} s, aim {limit_s:g} s")
+    assert max(waits) <= limit_s
+    truth.holds(box)
 
 
 def _ended(row: Reading) -> Reading | None:
