@@ -32,6 +32,8 @@ class Life:
     sha256: str
     submitted_at: float = 0.0
     answered_s: float = 0.0
+    retries: int = 0
+    """How often the submit had to be sent again."""
     case_id: str = ""
     receipt: dict[str, Any] = field(default_factory=dict)
     offered_s: float = 0.0
@@ -85,6 +87,7 @@ class Crowd:
             "/cases",
             self._crew,
             tries=tries,
+            life=life,
             headers={"Idempotency-Key": life.key},
             files={"image": ("film.png", film), "case": (None, json.dumps(case))},
         )
@@ -139,6 +142,7 @@ class Crowd:
         token: str,
         *,
         tries: bool = True,
+        life: Life | None = None,
         refused: tuple[int, ...] = (),
         headers: dict[str, str] | None = None,
         **more: Any,
@@ -167,4 +171,6 @@ class Crowd:
             assert time.monotonic() < until, f"{failure} for {PATIENCE_S:g} s"
             with self._lock:
                 self.retries += 1
+                if life:
+                    life.retries += 1
             time.sleep(0.2)
