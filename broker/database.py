@@ -125,7 +125,9 @@ def answering() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise DatabaseBusy(reason=type(error.orig).__name__) from error
+        # SQLite's own name says more than the class: busy, locked, full disk, out of handles
+        name = getattr(error.orig, "sqlite_errorname", None) or type(error.orig).__name__
+        raise DatabaseBusy(reason=name) from error
     except PoolTimeout as error:
         raise DatabaseBusy(reason="no connection left in the pool") from error
     except DBAPIError as error:

@@ -93,6 +93,7 @@ def prepare(settings: Settings) -> Prepared:
     rooms = json.loads((city / "emergency_rooms.json").read_text(encoding="utf-8"))
     units = json.loads((city / "ambulances.json").read_text(encoding="utf-8"))
     password = secrets.token_urlsafe(9)
+    hashed = registry.password_hash(password)
     names: list[tuple[str, str]] = []
     record = Record(settings)
 
@@ -108,13 +109,13 @@ def prepare(settings: Settings) -> Prepared:
                 db,
                 f"er{number}",
                 f"Demo physician, {room.name}",
-                password,
+                hashed,
                 Role.EMERGENCY_ROOM,
                 unit=room.name,
             )
             names.append((f"er{number}", room.name))
         for name, (display, role, unit_) in DEMO_PEOPLE.items():
-            registry.put_account(db, name, display, password, role, unit=unit_)
+            registry.put_account(db, name, display, hashed, role, unit=unit_)
         registry.revoke_devices(db, "demo")
         return Tokens(
             crew=registry.add_device(db, "demo", Role.CREW, unit="Golden 11"),
@@ -171,6 +172,10 @@ def register(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     record = Record(settings_.from_env())
     try:
+        if options.kind == "person":  # read and hashed before anything is locked
+            given = sys.stdin.readline().rstrip("\n") if options.password_stdin else ""
+            options.first_password = "" if given else secrets.token_urlsafe(12)
+            options.hashed = registry.password_hash(given or options.first_password)
         print(record.again(lambda db: _register(db, options)))
     except (GoldentimeError, OSError, KeyError, ValueError) as error:
         print(f"goldentime register: {error}", file=sys.stderr)
@@ -190,17 +195,16 @@ def _register(db: Any, options: argparse.Namespace) -> str:
         case "ambulance":
             return f"ambulance {registry.put_ambulance(db, options.call_sign, options.phone).id}"
         case "person":
-            given = sys.stdin.readline().rstrip("\n") if options.password_stdin else None
-            password = given or secrets.token_urlsafe(12)
             registry.put_account(
                 db,
                 options.sign_in_name,
                 options.display_name,
-                password,
+                options.hashed,
                 Role(options.role),
                 unit=options.unit,
             )
-            return f"account {options.sign_in_name}" + ("" if given else f", password {password}")
+            first = options.first_password
+            return f"account {options.sign_in_name}" + (f", password {first}" if first else "")
         case "device":
             token = registry.add_device(db, options.label, Role(options.role), unit=options.unit)
             return f"token (shown once): {token}"

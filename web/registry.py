@@ -61,23 +61,28 @@ def put_ambulance(db: Session, call_sign: str, phone: str | None = None) -> Ambu
     return unit
 
 
+def password_hash(password: str) -> str:
+    """The hash of a new password, or Invalid; slow on purpose, so made before a write unit."""
+    if len(password) < MIN_PASSWORD:
+        raise Invalid(f"the password needs at least {MIN_PASSWORD} characters", field="password")
+    return auth.hash_password(password)
+
+
 def put_account(
     db: Session,
     sign_in_name: str,
     display_name: str,
-    password: str,
+    hashed: str,
     role: Role,
     *,
     unit: str | None = None,
 ) -> Account:
-    """Create an account or give it a new password, which ends its sessions."""
-    if len(password) < MIN_PASSWORD:
-        raise Invalid(f"the password needs at least {MIN_PASSWORD} characters", field="password")
+    """Create an account or give it a new password_hash, which ends its sessions."""
     account = db.scalars(
         select(Account).where(Account.sign_in_name == sign_in_name)
     ).one_or_none() or Account(sign_in_name=sign_in_name, session_epoch=0)
     account.display_name, account.role = display_name, role
-    account.password_hash = auth.hash_password(password)
+    account.password_hash = hashed
     account.session_epoch += 1
     account.ambulance_id, account.emergency_room_id = _unit(db, role, unit)
     db.add(account)

@@ -53,6 +53,7 @@ CASE: dict[str, Any] = {
 SCORES = {"Effusion": 0.91, "Cardiomegaly": 0.62, "Nodule": 0.08}
 MODEL = {"name": "played-by-a-test", "version": "1", "sha256": "0" * 64}
 PASSWORD = "correct horse battery"
+PASSWORD_HASH = registry.password_hash(PASSWORD)
 
 
 def film(name: str = "normal.png") -> bytes:
@@ -166,7 +167,7 @@ class House:
         """A new account; returns its sign-in name. The password is PASSWORD."""
         name = name or f"p-{uuid4().hex[:12]}"
         with self.record.write() as db:
-            registry.put_account(db, name, f"Person {name}", PASSWORD, role, unit=unit)
+            registry.put_account(db, name, f"Person {name}", PASSWORD_HASH, role, unit=unit)
         return name
 
     # --- what workers do -------------------------------------------------------------------------
