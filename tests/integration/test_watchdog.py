@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from broker import database, health, heartbeat, watchdog
 from broker.errors import DatabaseBusy
@@ -52,6 +52,9 @@ def fell_silent(record: Record, pid: int, name: str = "classify@test", **values:
                 | values
             )
         )
+        heartbeat.beat(session, "somebody@else", "relay")  # others are heard, and stay heard
+        others = update(Heartbeat).where(Heartbeat.name == "somebody@else")
+        session.execute(others.values(beat_at=database.now(session) + timedelta(minutes=1)))
 
 
 def watch(record: Record, seconds: float = 1.0) -> None:
@@ -93,16 +96,59 @@ def test_silence_while_the_record_was_away_does_not_count(
     """Every second look fails: nobody could have beaten in between."""
     fell_silent(record, sleeper.pid)
     looks = iter(range(1000))
-    look = Watchdog.look
+    read = Watchdog._read
 
-    def shaky(self: Watchdog) -> list[str]:
+    def shaky(self: Watchdog) -> object:
         if next(looks) % 2:
             raise DatabaseBusy(reason="test")
-        return look(self)
+        return read(self)
 
-    monkeypatch.setattr(Watchdog, "look", shaky)
+    monkeypatch.setattr(Watchdog, "_read", shaky)
     watch(record)
     assert sleeper.poll() is None
+
+
+def test_when_nobody_beats_nobody_is_judged(record: Record, sleeper: Sleeper):
+    """A long backup of SQLite holds every writer back, and every beat."""
+    fell_silent(record, sleeper.pid)
+    with record.write() as session:
+        session.execute(delete(Heartbeat).where(Heartbeat.name == "somebody@else"))
+    watch(record)
+    assert sleeper.poll() is None
+
+
+@pytest.mark.parametrize("how", ["reads", "writes"])
+def test_who_is_frozen_with_sqlites_lock_is_ended(
+    record: Record, how: str, monkeypatch: pytest.MonkeyPatch
+):
+    """It cannot be seen by its beat: with that lock held, nobody beats and perhaps nobody reads."""
+    if record.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL ends an idle transaction itself")
+    monkeypatch.setattr(heartbeat, "STALE_S", 1.0)
+    path = record.engine.url.database
+    code = (
+        "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        f"c.execute('BEGIN {'EXCLUSIVE' if how == 'writes' else ''}');"
+        "c.execute('SELECT * FROM heartbeats').fetchall();"
+        "print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        dog = Watchdog(record)
+        fell_silent(record, holder.pid)
+        with record.write() as session:
+            session.execute(delete(Heartbeat).where(Heartbeat.name == "somebody@else"))
+        dog.look()  # it knows who is at work here
+        assert holder.stdout
+        assert holder.stdout.readline() == b"held\n"
+        holder.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(watchdog, "CONFIRM_S", 5.0)  # a busy machine is no pause
+        until = time.monotonic() + 30
+        while holder.poll() is None and time.monotonic() < until:
+            dog.watch(threading.Event(), 0.2)
+        ended = holder.poll()
+        holder.kill()
+    assert ended == -signal.SIGKILL
 
 
 def test_silence_while_the_watchdog_slept_does_not_count(record: Record, sleeper: Sleeper):

@@ -19,7 +19,7 @@ LOOK_S = 1.0
 
 
 class Inspector(threading.Thread):
-    """Looks inside a `with`, whose end raises AssertionError with the violation's time and blows."""
+    """Looks inside a `with`, whose end raises what was wrong, when, and which blows were near."""
 
     def __init__(self, box: Box) -> None:
         super().__init__(daemon=True)
