@@ -24,6 +24,15 @@ PATIENCE_S = 90.0
 POSITION = {"latitude": 37.5665, "longitude": 126.9780}
 
 
+class Refused(AssertionError):
+    """A client that tries once only was told to come again."""
+
+    def __init__(self, answer: requests.Response) -> None:
+        super().__init__(f"{answer.status_code} {answer.text[:200]}")
+        self.problem = answer.headers["Content-Type"] == "application/problem+json"
+        self.code = str(answer.json()["code"])
+
+
 @dataclass
 class Life:
     """What the clients of one case were told."""
@@ -167,6 +176,8 @@ class Crowd:
                 if answer.status_code not in {502, 503, 504}:
                     self.refusals.append(failure)
                     raise AssertionError(failure)
+                if not tries:
+                    raise Refused(answer)
             assert tries, failure
             assert time.monotonic() < until, f"{failure} for {PATIENCE_S:g} s"
             with self._lock:
