@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -29,10 +29,9 @@ POOLS = ("classify", "classify2", "detect", "dispatch")
 
 @dataclass(frozen=True)
 class Far:
-    """Addresses of database and Redis beyond a network; one classify pool has a way of its own."""
+    """Addresses of database and Redis beyond a network."""
 
     database_url: str
-    classify_database_url: str
     redis_url: str
 
 
@@ -131,10 +130,12 @@ def box(
     *,
     lease_s: float,
     far: Far | None = None,
+    environment: Callable[[str], Mapping[str, str]] = lambda _part: {},
 ) -> Iterator[Box]:
     """A running installation with two classify pools, so that one may be dead.
 
     far: the parts reach database and Redis by these addresses; the test itself by the plain ones.
+    environment: what a part of that name gets beside the common environment.
     """
     settings = replace(
         supervised.settle(
@@ -153,7 +154,7 @@ def box(
     if far:
         settings = replace(settings, database_url=far.database_url)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(supervised, "parts", _broken_in(supervised.parts, far))
+        patch.setattr(supervised, "parts", _broken_in(supervised.parts, environment))
         with supervised.running(settings) as supervisor:
             record = Record(near)
             try:
@@ -163,7 +164,7 @@ def box(
 
 
 def _broken_in(
-    parts: Callable[[Settings], list[Part]], far: Far | None
+    parts: Callable[[Settings], list[Part]], environment: Callable[[str], Mapping[str, str]]
 ) -> Callable[[Settings], list[Part]]:
     def ours(settings: Settings) -> list[Part]:
         found = []
@@ -173,13 +174,15 @@ def _broken_in(
             command = tuple(
                 "tests.e2e.chaos.pool" if word == "workers.app" else word for word in part.command
             )
-            own_way = ()
-            if far and part.name == "classify":
-                own_way = ("/usr/bin/env", f"GOLDENTIME_DATABASE_URL={far.classify_database_url}")
-            found.append(Part(part.name, (*own_way, *command)))
+            found.append(_with(environment(part.name), part.name, command))
             if part.name == "classify":
                 second = tuple(w.replace("classify@", "classify2@") for w in command)
-                found.append(Part("classify2", second))
+                found.append(_with(environment("classify2"), "classify2", second))
         return found
 
     return ours
+
+
+def _with(environment: Mapping[str, str], name: str, command: tuple[str, ...]) -> Part:
+    words = [f"{key}={value}" for key, value in environment.items()]
+    return Part(name, ("/usr/bin/env", *words, *command) if words else command)

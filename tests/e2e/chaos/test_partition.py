@@ -57,17 +57,17 @@ def box(
             unix = f"{postgres_server.folder}/.s.PGSQL.5432"
             there, there_too = net.path("database", unix), net.path("classify", unix)
             base, _, _ = url.partition("?")
-            far = Far(
-                *(base.replace("@/", f"@{host}:{port}/") for host, port in (there, there_too)),
-                "redis://{}:{}/0".format(*net.path("redis", ("127.0.0.1", redis.port))),
-            )
+            ways = [base.replace("@/", f"@{host}:{port}/") for host, port in (there, there_too)]
+            redis_url = "redis://{}:{}/0".format(*net.path("redis", ("127.0.0.1", redis.port)))
+            its_own = {"GOLDENTIME_DATABASE_URL": ways[1]}
             with running_box(
                 url,
                 tmp_path_factory.mktemp("far"),
                 redis,
                 postgres_server,
                 lease_s=10 if long_run else 4,
-                far=far,
+                far=Far(ways[0], redis_url),
+                environment=lambda part: its_own if part == "classify" else {},
             ) as running:
                 yield running
     finally:
