@@ -23,6 +23,8 @@ find_missing() {
     has_redis || missing="$missing redis-server"
     has_chromium || missing="$missing chromium"
     has_korean_font || missing="$missing fonts-nanum"
+    command -v strace >/dev/null || missing="$missing strace"
+    command -v ip >/dev/null || missing="$missing iproute2"
 }
 
 find_missing

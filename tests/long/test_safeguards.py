@@ -88,6 +88,21 @@ SAFEGUARDS = [
         "",
         "tests/integration/test_notify.py::test_many_that_deliver_at_once_send_it_once[postgresql]",
     ),
+    Safeguard(
+        "the birth of a process beside its pid",
+        "broker/watchdog.py",
+        "born_ticks is None or heartbeat.born_ticks(pid) != born_ticks",
+        "born_ticks is None",
+        "tests/integration/test_watchdog.py"
+        "::test_another_process_with_the_same_pid_is_let_alone[sqlite]",
+    ),
+    Safeguard(
+        "SQLite's fsync",
+        "broker/database.py",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA synchronous=OFF",
+        "tests/e2e/chaos/test_power_cut.py::test_a_receipt_survives_a_power_cut_anywhere",
+    ),
 ]
 
 
