@@ -133,13 +133,23 @@ def _rescue(box: Box, crowd: Crowd, fault: str) -> float:
     return rescued_s
 
 
+def test_a_killed_child_does_not_mute_its_pool(box: Box, crowd: Crowd):
+    """The next film is read before the lease of the one that killed the child has run out."""
+    poison = crowd.submit(pool.film(pool.Film.KILLS))
+    box.wait(lambda: _reading(box, poison, "detect").attempt, "the first attempt")
+    good = crowd.submit()
+    box.wait(lambda: _ended(_reading(box, good, "detect")), "the next film's reading")
+    assert _reading(box, poison, "detect").attempt == 1
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
+
+
 def _ended(row: Reading) -> Reading | None:
     return row if row.finished_at else None
 
 
-def _reading(box: Box, life: Life) -> Reading:
+def _reading(box: Box, life: Life, kind: str = "classify") -> Reading:
     with box.record.read() as session:
-        return session.query(Reading).filter_by(case_id=UUID(life.case_id), kind="classify").one()
+        return session.query(Reading).filter_by(case_id=UUID(life.case_id), kind=kind).one()
 
 
 def test_of_ers_that_accept_at_once_one_holds(box: Box, crowd: Crowd, long_run: bool):
