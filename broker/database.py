@@ -30,6 +30,8 @@ WAL_SAFE = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 BUSY_S = 5.0
 """Longest wait for a lock of SQLite."""
 TURN_POLL_S = 0.003
+TURN_SUFFIX = "-turn"
+"""The writers' lock file stands beside the database's."""
 _TURN = "goldentime.turn"
 
 
@@ -89,7 +91,7 @@ def _begin_immediate(connection: Any) -> None:
     if connection.get_execution_options().get("reading", False):
         connection.exec_driver_sql("BEGIN")
         return
-    connection.info[_TURN] = _take_turn(f"{connection.engine.url.database}-turn")
+    connection.info[_TURN] = _take_turn(f"{connection.engine.url.database}{TURN_SUFFIX}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import urllib.error
 import urllib.request
 from contextlib import closing
@@ -17,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 
-from broker import heartbeat, settings as settings_
+from broker import heartbeat, settings as settings_, watchdog
 from broker.errors import GoldentimeError
 from broker.migrate import config
 from broker.record import Record
@@ -40,9 +41,17 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("name", choices=[*DOORS, *LOOPS, "migrate"])
     parser.add_argument("--url", help="where the gateway or stream listens, when not on its port")
+    parser.add_argument(
+        "--end-frozen",
+        action="store_true",
+        help=f"a process that stays silent for {watchdog.CONFIRM_S:g} s more is ended (SIGKILL), "
+        "so that whoever started it starts it again",
+    )
     parser.add_argument("--anywhere", action="store_true", help="a process on any machine will do")
     options = parser.parse_args(argv)
     settings = settings_.from_env()
+    if options.end_frozen and options.name not in LOOPS:
+        parser.error("--end-frozen is for " + ", ".join(LOOPS))
     try:
         if options.name in DOORS:
             address, path = DOORS[options.name]
@@ -53,6 +62,8 @@ def main(argv: list[str]) -> int:
                     wrong = schema(session)
                 else:
                     wrong = loop(session, options.name, "" if options.anywhere else settings.node)
+        if wrong and options.end_frozen:
+            _end_frozen(settings, options.name)
     except GoldentimeError as error:
         wrong = error.message
     if wrong:
@@ -60,6 +71,13 @@ def main(argv: list[str]) -> int:
         return 1
     print(f"{options.name}: ok")
     return 0
+
+
+def _end_frozen(settings: Settings, kind: str) -> None:
+    with closing(Record(settings)) as record:
+        watchdog.Watchdog(record, [kind]).watch(
+            threading.Event(), watchdog.CONFIRM_S + 3 * watchdog.LOOK_S
+        )
 
 
 def door(settings: Settings, url: str, timeout_s: float = TIMEOUT_S) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from sqlalchemy import case, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -25,7 +26,12 @@ def beat(session: Session, name: str, kind: str) -> None:
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     # Two processes of one name may start at the same moment: neither may fail.
     new = dialect.insert(Heartbeat).values(
-        name=name, kind=kind, pid=os.getpid(), started_at=now, beat_at=now
+        name=name,
+        kind=kind,
+        pid=os.getpid(),
+        born_ticks=born_ticks(os.getpid()),
+        started_at=now,
+        beat_at=now,
     )
     session.execute(
         new.on_conflict_do_update(
@@ -35,10 +41,22 @@ def beat(session: Session, name: str, kind: str) -> None:
                     (Heartbeat.pid == new.excluded.pid, Heartbeat.started_at),
                     else_=new.excluded.started_at,
                 ),
-                **{column: new.excluded[column] for column in ("kind", "pid", "beat_at")},
+                **{
+                    column: new.excluded[column]
+                    for column in ("kind", "pid", "born_ticks", "beat_at")
+                },
             },
         )
     )
+
+
+def born_ticks(pid: int) -> int | None:
+    """When a process of this machine started, in clock ticks after boot (Linux; proc(5), stat)."""
+    try:
+        line = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    return int(line.rpartition(b")")[2].split()[19])  # the name before it may hold anything
 
 
 def alive(session: Session, kind: str) -> list[Heartbeat]:

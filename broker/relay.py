@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ from broker.queues import ROUTES, Task
 from broker.record import Record
 from broker.settings import Settings
 from broker.tables import Case, Notification, Reading
+from broker.watchdog import Watchdog
 
 WAKE_CHANNEL = KEY_PREFIX + "events"
 BATCH = 200
@@ -47,15 +49,16 @@ class Relay:
             settings.redis_url, socket_timeout=2, socket_connect_timeout=2
         )
         self.hints = hints.listen(settings)
-        self._stopping = False
+        self._over = threading.Event()
         self._rung: dict[UUID, float] = {}
         self._log = logs.logger()
 
     def run(self) -> None:
         """Wait, wake, ring, until told to stop."""
         self._log.info("relay is listening", action="relay.started")
+        Watchdog(self.record).start(self._over)
         next_beat = 0.0
-        while not self._stopping:
+        while not self._over.is_set():
             try:
                 if time.monotonic() >= next_beat:
                     with self.record.write() as session:
@@ -76,7 +79,7 @@ class Relay:
 
     def stop(self, *_: int | FrameType | None) -> None:
         """End after the present look."""
-        self._stopping = True
+        self._over.set()
 
     def close(self) -> None:
         """Give every connection back."""

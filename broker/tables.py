@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -525,5 +526,7 @@ class Heartbeat(Base):
     name: Mapped[str] = mapped_column(String(120), primary_key=True)
     kind: Mapped[str] = mapped_column(String(40))
     pid: Mapped[int]
+    born_ticks: Mapped[int | None] = mapped_column(BigInteger)
+    """Start of the process in clock ticks after boot: a pid alone is given out again."""
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]

@@ -7,6 +7,7 @@ receipt; the same key with another body is refused.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from broker import database, events, sandbox
-from broker.errors import Conflict, IdempotencyKeyReused, ImageUnreadable
+from broker.errors import Conflict, IdempotencyKeyReused, ImageUnreadable, StorageFull
 from broker.imagestore import ImageStore, sha256_of
 from broker.lifecycle import LIVE_CASES, CaseStatus, ReadingKind, ReadingStatus
 from broker.settings import Settings
@@ -84,6 +85,10 @@ def open_upload(store: ImageStore, source: BinaryIO, paths: tuple[Path, Path]) -
         raise ImageUnreadable(str(error), reason=error.code) from error
     except sandbox.SandboxFailure as error:
         raise ImageUnreadable(error.message, reason=error.cause) from error
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:  # no room for the rendition
+            raise StorageFull() from error
+        raise
     return Film(upload, rendition, sha256, sha256_of(rendition), byte_count, opened)
 
 

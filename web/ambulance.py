@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from flask import request
 
-from broker.errors import Conflict, IdempotencyKeyMissing, IdempotencyKeyReused
+from broker.errors import Conflict, IdempotencyKeyMissing, IdempotencyKeyReused, StorageFull
 from broker.lifecycle import TERMINAL_CASES, Role
 from dispatch import access, intake, offers, transport
 from dispatch.intake import Receipt, Submission
@@ -82,7 +82,11 @@ def submit_case() -> Receipt:
             if earlier := intake.known(session, who, key, request_hash):
                 return earlier
         case_id = uuid4()
-        intake.keep(state.store, case_id, film)
+        try:
+            intake.keep(state.store, case_id, film)
+        except StorageFull:
+            state.store.delete(case_id)  # one file may have had room, and no row speaks of it
+            raise
         try:
             receipt = state.record.again(
                 lambda s: intake.submit(s, state.settings, who, key, submission, film, case_id)

@@ -6,18 +6,11 @@ arbiter could not bind. No setting may enter here.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
-import sys
 from typing import Any
 
-PR_SET_PDEATHSIG = 1
+from broker.parent import end_with
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Ask the kernel (Linux) to kill this worker with its arbiter; gunicorn calls it by name."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != server.pid:  # it died in between
-            os._exit(1)
+    """Ask the kernel to kill this worker with its arbiter; gunicorn calls it by name."""
+    end_with(server.pid)

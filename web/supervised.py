@@ -6,7 +6,6 @@ stops everything it started. Knows nothing about cases.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import secrets
 import signal
@@ -24,12 +23,12 @@ import redis
 
 from broker import database, embedded, health, migrate, settings as settings_
 from broker.errors import GoldentimeError
+from broker.parent import end_with
 from broker.record import Record
 from broker.settings import Settings
 
 START_S = 120.0
 STOP_S = 20.0
-PR_SET_PDEATHSIG = 1
 RUNTIME = {
     "REMAP_SIGTERM": "SIGQUIT",  # Celery's soft shutdown: finish what runs, take nothing new
     "PYTHONUNBUFFERED": "1",
@@ -176,7 +175,7 @@ class Supervisor:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=lambda: _end_with(parent),  # one prctl, nothing that locks
+            preexec_fn=lambda: end_with(parent, signal.SIGTERM),  # one prctl, nothing that locks
         )
 
     def wait_until_ready(self, tell: Callable[[str, float], None]) -> None:
@@ -304,10 +303,3 @@ def _secret(path: Path) -> str:
 
 def _quote(word: str) -> str:
     return "'" + word.replace("'", "'\\''") + "'" if set(word) & set(" ()$&;*?'") else word
-
-
-def _end_with(parent: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)

@@ -6,15 +6,22 @@ Imports the tasks; holds no work itself.
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 from celery.signals import setup_logging, worker_process_init, worker_ready
+from celery.worker import state
 
 from broker import heartbeat, logs, settings
 from broker.celery_app import make_celery
 from broker.errors import DatabaseBusy
+from broker.parent import end_with
 from workers import dispatching, inference
 from workers.process import process
+
+MAIN = os.getpid()
+MUTE_S = 10.0
+"""A child begins a task that it was handed within milliseconds."""
 
 app = make_celery(settings.from_env())
 inference.register(app)
@@ -23,17 +30,36 @@ dispatching.register(app)
 
 @worker_process_init.connect
 def _forget_parent(**_: object) -> None:
+    if os.getpid() != MAIN:
+        end_with(MAIN)
     process().record.engine.dispose(close=False)  # a child must not use its parent's connections
     process.cache_clear()
 
 
 @worker_ready.connect
 def _beat(sender: Any, **_: object) -> None:
-    """Sign of life from the worker's own event loop: it stops when the loop does."""
+    """Sign of life from the worker's own event loop: it stops when the loop or the pool does."""
     mine = process()
     queues = [queue.name for queue in sender.task_consumer.queues]
+    waits_since: dict[str, float] = {}
+
+    def pool_is_mute() -> bool:
+        """A task lies with an idle pool, and no child begins it: they are frozen."""
+        idle = len(state.active_requests) < sender.pool.num_processes
+        waiting = set(state.reserved_requests) - set(state.active_requests) if idle else set()
+        now = time.monotonic()
+        since = {request.id: waits_since.get(request.id, now) for request in waiting}
+        waits_since.clear()
+        waits_since.update(since)
+        return any(now - began > MUTE_S for began in since.values())
 
     def beat() -> None:
+        if pool_is_mute():
+            logs.logger().error(
+                "no child of the pool takes its task; no heartbeat until one does",
+                action="worker.mute",
+            )
+            return
         try:
             with mine.record.write() as session:
                 for queue in queues:

@@ -1,8 +1,8 @@
 """Upkeep: a plain loop that does what deadlines ask for, even with every Celery worker dead.
 
 Run as `python -m workers.upkeep`. Takes due cases a step further, rescues readings of silent
-workers, sends notifications that nobody sent, sweeps temporary files. Two of them at once do no
-harm.
+workers, sends notifications that nobody sent, sweeps temporary files, ends what is frozen on its
+machine. Two of them at once do no harm.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from broker.lifecycle import LIVE_CASES
 from broker.record import Record
 from broker.settings import Settings
 from broker.tables import Case
+from broker.watchdog import Watchdog
 from dispatch import advance, notify, reading
 from workers.delivering import deliver
 
@@ -47,6 +48,7 @@ class Upkeep:
         self.record = Record(settings)
         self.store = ImageStore(settings)
         self.over = threading.Event()
+        self._next_beat = 0.0
         self._log = logs.logger()
 
     def run(self) -> None:
@@ -55,15 +57,12 @@ class Upkeep:
         self._log.info("upkeep looks after deadlines", action="upkeep.started", second_channel=said)
         # A mail server that hangs must not hold up deadlines.
         threading.Thread(target=self._deliver, daemon=True).start()
-        next_beat = next_reap = 0.0
+        Watchdog(self.record).start(self.over)
+        next_reap = 0.0
         while not self.over.wait(LOOK_S * min(1.0, max(0.1, self.settings.time_scale))):
             try:
+                self._beat()
                 self.look()
-                if time.monotonic() >= next_beat:
-                    with self.record.write() as session:
-                        heartbeat.beat(session, f"upkeep@{self.settings.node}", "upkeep")
-                        heartbeat.forget_old(session)
-                    next_beat = time.monotonic() + self.settings.sweep_s
                 if time.monotonic() >= next_reap:
                     self.store.reap(REAP_AFTER_S, time.time())
                     next_reap = time.monotonic() + 60
@@ -88,8 +87,17 @@ class Upkeep:
                     "a reading is rescued", action="upkeep.rescued", reading_id=str(reading_id)
                 )
         for case_id in due:
+            self._beat()  # many cases may be due at once: busy is not silent
             self._each(advance.advance, case_id)
         return len(due) + len(silent)
+
+    def _beat(self) -> None:
+        if time.monotonic() < self._next_beat:
+            return
+        with self.record.write() as session:
+            heartbeat.beat(session, f"upkeep@{self.settings.node}", "upkeep")
+            heartbeat.forget_old(session)
+        self._next_beat = time.monotonic() + self.settings.sweep_s
 
     def _deliver(self) -> None:
         while not self.over.wait(LOOK_S):

@@ -7,13 +7,15 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 import psutil
 import pytest
 
+from broker import database, health, heartbeat
 from broker.record import Record
 from broker.settings import Settings
 from tests.servers import PostgresServer, RedisServer
@@ -35,6 +37,12 @@ class Box:
     redis: RedisServer
     postgres: PostgresServer | None
     record: Record
+    struck: list[tuple[float, str]] = field(default_factory=list)
+    """When what was broken on purpose, in this scenario."""
+
+    def strike(self, name: str) -> None:
+        """Write down a blow."""
+        self.struck.append((time.time(), name))
 
     def pid(self, part: str) -> int | None:
         """The process of a part, or None while supervisord restarts it."""
@@ -57,6 +65,11 @@ class Box:
             return psutil.Process(pid).children() if pid else []
         return []
 
+    def processes(self, part: str) -> list[psutil.Process]:
+        """A part's main process and its children."""
+        pid = self.pid(part)
+        return [psutil.Process(pid), *self.children(part)] if pid else []
+
     def wait(self, look: Callable[[], T | None], what: str, limit_s: float = 60) -> T:
         """The first true answer of `look`."""
         until = time.monotonic() + limit_s
@@ -64,6 +77,36 @@ class Box:
             assert time.monotonic() < until, f"{what} did not come in {limit_s:g} s"
             time.sleep(0.05)
         return found
+
+    def restart(self, part: str, how: signal.Signals = signal.SIGTERM) -> None:
+        """As an operator does: ask the part to end and wait until supervisord's new one works.
+
+        A door that gets SIGHUP keeps its port and its arbiter, and replaces its workers.
+        """
+        self.strike(f"{how.name} {part}")
+        old, workers = self.pid(part), self.children(part)
+        self.kill(part, how)
+        if how is signal.SIGHUP:
+            self.wait(lambda: not any(w.is_running() for w in workers), f"{part}'s new workers", 90)
+            return
+        began = self._now()
+        self.wait(lambda: self.pid(part) not in (None, old), f"{part}'s restart", 90)
+        self.wait(lambda: self._works(part, began), f"{part} at work", 90)
+
+    def _now(self) -> datetime:
+        with self.record.read() as session:
+            return database.now(session)
+
+    def _works(self, part: str, since: datetime) -> bool:
+        doors = {"gateway": self.settings.public_url, "stream": self.settings.stream_url}
+        if part in doors:
+            return health.door(self.settings, doors[part] + "/healthz", timeout_s=3) is None
+        pid = self.pid(part)
+        with self.record.read() as session:
+            return any(
+                row.pid == pid and row.beat_at >= since
+                for row in heartbeat.alive(session, part.rstrip("2"))
+            )
 
     def heal(self) -> None:
         """Wait until every part works again."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.chaos.box import Box, box as running_box
 from tests.e2e.chaos.crowd import Crowd
+from tests.e2e.chaos.inspector import Inspector
 from tests.servers import PostgresServer, RedisServer
 
 
@@ -48,6 +49,14 @@ def box(
             yield running
     finally:
         redis.stop()
+
+
+@pytest.fixture(autouse=True)
+def inspector(box: Box) -> Iterator[Inspector]:
+    """Every scenario is looked at every second."""
+    box.struck.clear()
+    with Inspector(box) as looking:
+        yield looking
 
 
 @pytest.fixture

@@ -24,6 +24,15 @@ PATIENCE_S = 90.0
 POSITION = {"latitude": 37.5665, "longitude": 126.9780}
 
 
+class Refused(AssertionError):
+    """A client that tries once only was told to come again."""
+
+    def __init__(self, answer: requests.Response) -> None:
+        super().__init__(f"{answer.status_code} {answer.text[:200]}")
+        self.problem = answer.headers["Content-Type"] == "application/problem+json"
+        self.code = str(answer.json()["code"])
+
+
 @dataclass
 class Life:
     """What the clients of one case were told."""
@@ -32,6 +41,8 @@ class Life:
     sha256: str
     submitted_at: float = 0.0
     answered_s: float = 0.0
+    retries: int = 0
+    """How often the submit had to be sent again."""
     case_id: str = ""
     receipt: dict[str, Any] = field(default_factory=dict)
     offered_s: float = 0.0
@@ -85,6 +96,7 @@ class Crowd:
             "/cases",
             self._crew,
             tries=tries,
+            life=life,
             headers={"Idempotency-Key": life.key},
             files={"image": ("film.png", film), "case": (None, json.dumps(case))},
         )
@@ -139,6 +151,7 @@ class Crowd:
         token: str,
         *,
         tries: bool = True,
+        life: Life | None = None,
         refused: tuple[int, ...] = (),
         headers: dict[str, str] | None = None,
         **more: Any,
@@ -163,8 +176,12 @@ class Crowd:
                 if answer.status_code not in {502, 503, 504}:
                     self.refusals.append(failure)
                     raise AssertionError(failure)
+                if not tries:
+                    raise Refused(answer)
             assert tries, failure
             assert time.monotonic() < until, f"{failure} for {PATIENCE_S:g} s"
             with self._lock:
                 self.retries += 1
+                if life:
+                    life.retries += 1
             time.sleep(0.2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -20,19 +19,21 @@ Blow = tuple[str, Callable[[], None]]
 class Nemesis(threading.Thread):
     """Strikes every `every_s` seconds inside a `with`; the same seed strikes the same order."""
 
-    def __init__(self, seed: int, blows: Sequence[Blow], every_s: tuple[float, float]) -> None:
+    def __init__(
+        self, box: Box, seed: int, blows: Sequence[Blow], every_s: tuple[float, float]
+    ) -> None:
         super().__init__(daemon=True)
+        self._box = box
         self._chance = random.Random(seed)
         self._blows = blows
         self._every_s = every_s
         self._over = threading.Event()
-        self.struck: list[tuple[float, str]] = []
         print(f"nemesis: seed {seed} (replay with --seed {seed})")
 
     def run(self) -> None:
         while not self._over.wait(self._chance.uniform(*self._every_s)):
             name, blow = self._chance.choice(self._blows)
-            self.struck.append((time.time(), name))
+            self._box.strike(name)
             blow()
 
     def __enter__(self) -> Nemesis:
@@ -47,7 +48,8 @@ class Nemesis(threading.Thread):
     ) -> None:
         self._over.set()
         self.join(30)
-        print(f"nemesis: struck {len(self.struck)} times: {[name for _, name in self.struck]}")
+        struck = [name for _, name in self._box.struck]
+        print(f"nemesis: struck {len(struck)} times: {struck}")
 
 
 def restart_redis(box: Box) -> None:

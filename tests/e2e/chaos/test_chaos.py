@@ -10,20 +10,23 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import psutil
 import pytest
 
+from broker import heartbeat
 from broker.celery_app import make_celery
 from broker.lifecycle import ReadingStatus
 from broker.queues import ROUTES, Task
+from broker.settings import Settings
 from broker.tables import Reading
 from tests.e2e.chaos import pool, truth
-from tests.e2e.chaos.box import Box
+from tests.e2e.chaos.box import POOLS, Box
 from tests.e2e.chaos.crowd import Crowd, Life
+from tests.e2e.chaos.inspector import Inspector
 from tests.e2e.chaos.nemesis import Nemesis, kills, restart_redis
 
 pytestmark = pytest.mark.timeout(3600)
@@ -38,7 +41,7 @@ def test_no_receipt_is_lost_under_kill_9(box: Box, crowd: Crowd, seed: int, long
     # A part needs seconds to come up: the long run leaves it time to serve before the next blow.
     every_s = (2.0, 8.0) if long_run else (0.5, 3.0)
     try:
-        with Nemesis(seed, kills(box), every_s):
+        with Nemesis(box, seed, kills(box), every_s):
             lives = crowd.live(2000 if long_run else 16, clients=8 if long_run else 4)
     finally:
         restart_redis(box)  # one that the nemesis started ended with its thread (PDEATHSIG)
@@ -54,7 +57,7 @@ def test_no_receipt_is_lost_under_kill_9(box: Box, crowd: Crowd, seed: int, long
 
 def test_redis_that_forgets_costs_time_only(box: Box, crowd: Crowd, seed: int, long_run: bool):
     every_s = 10.0 if long_run else 0.4
-    with Nemesis(seed, [("flushall", box.redis.flush)], (every_s, every_s)):
+    with Nemesis(box, seed, [("flushall", box.redis.flush)], (every_s, every_s)):
         lives = crowd.live(300 if long_run else 10, tries=False)
     box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
     truth.no_effect_twice(box, lives)
@@ -64,6 +67,7 @@ def test_redis_that_forgets_costs_time_only(box: Box, crowd: Crowd, seed: int, l
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 def test_redis_away_fails_no_submission(box: Box, crowd: Crowd, how: str, long_run: bool):
     away_s = (60 if how == "stopped" else 120) if long_run else 5
+    box.strike(f"redis {how}")
     box.redis.kill() if how == "stopped" else box.redis.freeze()
     began, lives = time.monotonic(), []
     try:
@@ -115,6 +119,7 @@ def _rescue(box: Box, crowd: Crowd, fault: str) -> float:
         victims, how = [child if fault == "child killed" else parent], signal.SIGKILL
     if fault == "pool killed":
         victims.append(child)
+    box.strike(fault)
     for victim in victims:
         victim.send_signal(how)
     began = time.monotonic()
@@ -145,6 +150,30 @@ def test_a_killed_child_does_not_mute_its_pool(box: Box, crowd: Crowd):
     box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
 
 
+def test_who_is_frozen_for_good_is_replaced(box: Box, crowd: Crowd, seed: int, long_run: bool):
+    """All classify pools, the child of detect and upkeep stand still; nobody ever thaws them."""
+    limit_s = Settings.reading_lease_s + heartbeat.STALE_S  # as shipped, and P3's longest rescue
+    waits = []
+    for _ in range(10 if long_run else 1):
+        pools = ("classify", "classify2")
+        victims = [process for pool_ in pools for process in box.processes(pool_)]
+        victims += [*box.children("detect"), *box.processes("upkeep")]
+        box.strike("froze the pools, a child and upkeep")
+        for victim in victims:
+            victim.send_signal(signal.SIGSTOP)
+        life, began = crowd.submit(), time.monotonic()
+        box.wait(lambda life=life: _ended(_reading(box, life)), "its reading", limit_s + 30)
+        waits.append(time.monotonic() - began)
+        box.wait(lambda: truth.unfinished_readings(box) == 0, "the other reading", 90)
+        box.wait(lambda old=victims: not any(v.is_running() for v in old), "their end")
+        crowd.offers(life)
+        truth.no_effect_twice(box, [life])
+        box.heal()
+    print(f"frozen for good: read after {[round(s, 1) for s in waits]} s, aim {limit_s:g} s")
+    assert max(waits) <= limit_s
+    truth.holds(box)
+
+
 def _ended(row: Reading) -> Reading | None:
     return row if row.finished_at else None
 
@@ -152,6 +181,97 @@ def _ended(row: Reading) -> Reading | None:
 def _reading(box: Box, life: Life, kind: str = "classify") -> Reading:
     with box.record.read() as session:
         return session.query(Reading).filter_by(case_id=UUID(life.case_id), kind=kind).one()
+
+
+def test_a_rolling_restart_refuses_and_loses_nothing(
+    box: Box, crowd: Crowd, seed: int, long_run: bool
+):
+    """Every part in turn, as for an update: doors by SIGHUP, all others by SIGTERM."""
+    over, lives, slow = threading.Event(), [], []
+
+    def load() -> None:
+        while not over.is_set():
+            lives.extend(crowd.live(4, clients=4))
+            slow.append(crowd.submit(pool.film(pool.Film.SLOW) + crowd.film()[-12:]))
+            over.wait(0.5)
+
+    client = threading.Thread(target=load)
+    client.start()
+    rounds, took = 0, {}
+    until = time.monotonic() + (15 * 60 if long_run else 0)
+    try:
+        while not rounds or time.monotonic() < until:
+            rounds += 1
+            for part in (*POOLS, "relay", "upkeep"):
+                took[part] = _timed(lambda part=part: box.restart(part))
+            for door in ("gateway", "stream"):
+                took[door] = _timed(lambda door=door: box.restart(door, signal.SIGHUP))
+            over.wait(30 if long_run else 0)
+    finally:
+        over.set()
+        client.join(180)
+    assert not client.is_alive()
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
+    with box.record.read() as session:
+        again = session.query(Reading).filter(Reading.attempt > 1).count()
+    tries = max(life.retries for life in [*lives, *slow])
+    print(
+        f"{rounds} rounds, {len(lives) + len(slow)} cases, {crowd.retries} retries, most of one "
+        f"submit {tries}, {again} readings of all begun again, seconds per part {took}"
+    )
+    assert lives
+    assert tries <= 1
+    assert crowd.refusals == []
+    for life in slow:
+        crowd.offers(life)
+    truth.nothing_lost(box, crowd, [*lives, *slow])
+    truth.one_holder(box, lives)
+    truth.no_effect_twice(box, [*lives, *slow])
+    truth.holds(box)
+
+
+def test_a_gateway_restarted_whole_is_a_pause(box: Box, crowd: Crowd):
+    """SIGTERM closes the port until the new one listens: the client's outbox bridges it."""
+    with ThreadPoolExecutor(4) as senders:
+        sent = [senders.submit(crowd.submit) for _ in range(8)]
+        seconds = _timed(lambda: box.restart("gateway"))
+        sent += [senders.submit(crowd.submit) for _ in range(4)]
+        lives = [life.result() for life in sent]
+    longest = max(life.answered_s for life in lives)
+    print(
+        f"gateway back after {seconds} s; {crowd.retries} retries, longest submit {longest:.1f} s"
+    )
+    truth.nothing_lost(box, crowd, lives)
+    for life in lives:
+        crowd.offers(life)
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
+    truth.no_effect_twice(box, lives)
+    assert crowd.refusals == []
+
+
+def _timed(act: Callable[[], None]) -> float:
+    began = time.monotonic()
+    act()
+    return round(time.monotonic() - began, 1)
+
+
+def test_the_inspector_sees_what_lasts_a_moment(box: Box, crowd: Crowd, inspector: Inspector):
+    """A film that is gone for two seconds and comes back."""
+    life = crowd.submit()
+    stored = box.settings.images / UUID(life.case_id).hex[:2] / UUID(life.case_id).hex
+    box.strike("film moved")
+
+    def gone_for_a_while() -> None:
+        with Inspector(box):
+            (stored / life.sha256).rename(stored / "away")
+            time.sleep(3)
+            (stored / "away").rename(stored / life.sha256)
+
+    with pytest.raises(AssertionError, match=r"not in the store.*film moved"):
+        gone_for_a_while()
+    assert inspector.seen
+    inspector.seen.clear()
+    crowd.offers(life)
 
 
 def test_of_ers_that_accept_at_once_one_holds(box: Box, crowd: Crowd, long_run: bool):
@@ -231,6 +351,7 @@ def test_postgresql_restarted_under_load(box: Box, crowd: Crowd, long_run: bool)
     try:
         for _ in range(20 if long_run else 2):
             time.sleep(3)
+            box.strike("postgresql restarted")
             box.postgres.restart()
     finally:
         over.set()
@@ -253,6 +374,7 @@ def test_a_killed_gateway_leaves_no_orphan_at_its_port(box: Box, crowd: Crowd):
     with ThreadPoolExecutor(4) as pool_:
         sent = [pool_.submit(crowd.submit) for _ in range(4)]
         time.sleep(0.1)  # requests are under way
+        box.strike("gateway killed")
         box.kill("gateway")
         began = time.monotonic()
         box.wait(lambda: not any(worker.is_running() for worker in workers), "their end", 5)
