@@ -34,6 +34,17 @@ TURN_SUFFIX = "-turn"
 """The writers' lock file stands beside the database's."""
 _TURN = "goldentime.turn"
 
+PARTITION: dict[str, Any] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 6000,
+    "keepalives": 1,
+    "keepalives_idle": 3,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+}
+"""libpq: a PostgreSQL from which nothing comes back, not even a FIN, is given up after 6 s (Linux);
+TCP alone would wait for a quarter of an hour, or for ever."""
+
 
 def wal_is_safe(version: tuple[int, int, int] = sqlite3.sqlite_version_info[:3]) -> bool:
     """True when this SQLite does not carry the WAL-reset bug (3.7.0 to 3.51.2, and 3.52.0)."""
@@ -67,9 +78,12 @@ def connect(settings: Settings) -> Engine:
             pool_pre_ping=True,
             hide_parameters=True,  # names and vital signs stay out of tracebacks
             connect_args={
-                "connect_timeout": 5,
+                **PARTITION,
                 "options": "-c statement_timeout=5000 -c lock_timeout=2000 "
-                "-c idle_in_transaction_session_timeout=10000 -c timezone=UTC",
+                "-c idle_in_transaction_session_timeout=10000 -c timezone=UTC "
+                # the server, too, must drop a client that vanished, and its locks
+                "-c tcp_user_timeout=6000 -c tcp_keepalives_idle=3 "
+                "-c tcp_keepalives_interval=1 -c tcp_keepalives_count=3",
             },
         )
     return engine

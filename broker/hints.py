@@ -11,6 +11,7 @@ from typing import Protocol
 import psycopg
 from sqlalchemy.engine import make_url
 
+from broker import database
 from broker.poke import CHANNEL
 from broker.settings import Settings
 
@@ -76,7 +77,7 @@ class NotifyHints:
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(
-                    self._address, autocommit=True, connect_timeout=5
+                    self._address, autocommit=True, **database.PARTITION
                 )
                 self._connection.execute(f"LISTEN {CHANNEL}")
                 return set()  # something may have been said while nobody listened

@@ -32,7 +32,9 @@ class ImageStore:
 
     def check_room(self) -> None:
         """Raise StorageFull when less room is left than min_free_bytes or 5 %."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        if not self.root.is_dir():
+            self.root.mkdir(parents=True, exist_ok=True)
+            _sync_folder(self.root.parent)
         usage = shutil.disk_usage(self.root)
         if usage.free < min(self._min_free_bytes, usage.total * 0.05):
             raise StorageFull()

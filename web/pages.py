@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from typing import Any, Final
+from uuid import UUID
 
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
@@ -38,8 +39,8 @@ HOME: Final = {
 
 @blueprint.errorhandler(NotSignedIn)
 def to_sign_in(_: NotSignedIn) -> BaseResponse:
-    """Somebody unknown is shown the way in."""
-    return redirect(url_for("pages.sign_in"))
+    """Somebody unknown is shown the way in, and keeps the offer that a link named."""
+    return redirect(url_for("pages.sign_in", offer=_linked_offer()))
 
 
 @blueprint.errorhandler(NotAllowed)
@@ -60,8 +61,11 @@ def home() -> BaseResponse:
 @public
 def sign_in() -> str | BaseResponse:
     """Name and password; who is signed in already goes on to the page of the role."""
-    who = anybody()
-    return redirect(url_for(HOME[who.role])) if who else _page("sign_in", script="sign_in")
+    who, offer = anybody(), _linked_offer()
+    onward = url_for("pages.emergency_room", offer=offer) if offer else url_for("pages.home")
+    if who:
+        return redirect(onward if offer else url_for(HOME[who.role]))
+    return _page("sign_in", script="sign_in", onward=onward)
 
 
 @blueprint.route("/crew")
@@ -172,6 +176,14 @@ def _shell(name: str, **config: Any) -> dict[str, Any]:
             **config,
         },
     }
+
+
+def _linked_offer() -> UUID | None:
+    """The offer of a second channel's link; anything but an id is dropped, and leads nowhere."""
+    try:
+        return UUID(request.args.get("offer", ""))
+    except ValueError:
+        return None
 
 
 def _last_event(who: Actor | None) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from celery.signals import setup_logging, worker_process_init, worker_ready
 from celery.worker import state
+from redis.exceptions import ConnectionError as RedisLost
 
 from broker import heartbeat, logs, settings
 from broker.celery_app import make_celery
@@ -42,6 +43,7 @@ def _beat(sender: Any, **_: object) -> None:
     mine = process()
     queues = [queue.name for queue in sender.task_consumer.queues]
     waits_since: dict[str, float] = {}
+    deaf_since: float | None = None
 
     def pool_is_mute() -> bool:
         """A task lies with an idle pool, and no child begins it: they are frozen."""
@@ -53,7 +55,19 @@ def _beat(sender: Any, **_: object) -> None:
         waits_since.update(since)
         return any(now - began > MUTE_S for began in since.values())
 
+    def reconnect_if_deaf() -> None:
+        """No task is here, but Redis may hand out none: an acknowledgement was lost on the way."""
+        nonlocal deaf_since
+        deaf = not state.reserved_requests and not sender.task_consumer.channel.qos.can_consume()
+        now = time.monotonic()
+        deaf_since = (deaf_since or now) if deaf else None
+        if deaf_since and now - deaf_since >= MUTE_S:
+            deaf_since = None
+            # The event loop lets it through, and Celery's consumer starts with a new connection.
+            raise RedisLost("a message was never acknowledged, so Redis hands out no other")
+
     def beat() -> None:
+        reconnect_if_deaf()
         if pool_is_mute():
             logs.logger().error(
                 "no child of the pool takes its task; no heartbeat until one does",

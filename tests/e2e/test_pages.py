@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from playwright.sync_api import (
@@ -24,6 +24,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from dispatch import notify
 from tests.conftest import FreshDatabase
 from tests.e2e.conftest import Installation
 from web import cli, demo
@@ -79,7 +80,11 @@ def sign_in(installation: Installation, browser: Browser) -> Iterator[Open]:
             broken.append(message.text)
 
     def open_page(
-        name: str, *, before: Callable[[Page], None] | None = None, **more: object
+        name: str,
+        *,
+        path: str = "/sign-in",
+        before: Callable[[Page], None] | None = None,
+        **more: object,
     ) -> Page:
         context = browser.new_context(
             **{
@@ -96,13 +101,14 @@ def sign_in(installation: Installation, browser: Browser) -> Iterator[Open]:
         page.on("pageerror", lambda error: broken.append(str(error)))
         if before:
             before(page)
-        page.goto(f"{installation.settings.public_url}/sign-in")
+        page.goto(f"{installation.settings.public_url}{path}")
+        page.wait_for_url(re.compile("/sign-in"))
         page.locator("#sign-in button:enabled").wait_for()  # its script is ready
         page.keyboard.type(name)  # the name's field has the focus
         page.keyboard.press("Tab")
         page.keyboard.type(installation.people.password)
         page.keyboard.press("Enter")
-        page.wait_for_url(re.compile("/(crew|er|control|operations)$"))
+        page.wait_for_url(re.compile(r"/(crew|er|control|operations)(\?offer=.*)?$"))
         return page
 
     expect.set_options(timeout=PATIENCE_MS)
@@ -248,6 +254,38 @@ def test_an_er_declines_in_two_taps_and_the_next_takes_it_with_delay(
     counter.get_by_role("button", name="Take it").click()
     expect(card(second, case_id)).to_contain_text("Yours. The crew has confirmed.")
     cancel(installation, case_id)
+
+
+def test_the_link_of_a_mail_opens_its_offer(installation: Installation, sign_in: Open) -> None:
+    """Through the sign-in and the change of language, and again when signed in already."""
+    first_case, ers = submit(installation)
+    offers = installation.crew().call("GET", f"/cases/{first_case}")["offers"]
+    link = notify.link(installation.settings, UUID(offers[0]["id"]))
+    path = link.removeprefix(installation.settings.public_url)
+    others = [submit(installation)[0] for _ in range(3)]  # the link's is not alone on the page
+    er = sign_in(ers[0], path=path, **PHONE)
+    assert er.url == link
+    linked = er.locator(f'[data-key="{offers[0]["id"]}"]')
+    expect(linked).to_be_focused()
+    expect(linked).to_be_in_viewport()
+    expect(linked).to_contain_text(first_case[:8])
+
+    # A mail on the web is another site: the cookie stays behind, and the page must ask.
+    again = er.context.new_page()
+    again.route(
+        "https://mail.example/",
+        lambda route: route.fulfill(body=f'<a href="{link}">decide</a>', content_type="text/html"),
+    )
+    again.goto("https://mail.example/")
+    again.get_by_text("decide").click()
+    expect(again.locator(f'[data-key="{offers[0]["id"]}"]')).to_be_focused()
+
+    for case_id in (first_case, *others):
+        cancel(installation, case_id)
+    er.goto(link)  # over by now: its line among the ended ones
+    expect(er.locator("#recent").locator(f'[data-key="{offers[0]["id"]}"]')).to_be_focused()
+    er.goto(link.replace(offers[0]["id"], str(uuid4())))
+    expect(er.locator("#notices")).to_contain_text("not one of your emergency room's")
 
 
 def test_a_korean_browser_gets_korean_pages(installation: Installation, sign_in: Open) -> None:

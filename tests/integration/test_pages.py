@@ -48,6 +48,16 @@ def house(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) ->
     house.close()
 
 
+def test_a_links_offer_survives_the_sign_in_and_nothing_else_does(house: House) -> None:
+    browser, offer = house.browser(), "0d4f9a3e-0000-4000-8000-000000000001"
+    way_in = browser.get(f"/er?offer={offer}").headers["Location"]
+    assert way_in == f"/sign-in?offer={offer}"
+    assert f'"onward": "/er?offer={offer}"' in browser.get(way_in).text
+    for bad in ("//evil.example", "https://evil.example/", "x", "1&next=//evil.example"):
+        assert browser.get("/er", query_string={"offer": bad}).headers["Location"] == "/sign-in"
+        assert '"onward": "/"' in browser.get("/sign-in", query_string={"offer": bad}).text
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_everybody_gets_the_own_page_and_no_other(house: House, role: Role) -> None:
     browser = house.browser()

@@ -31,6 +31,7 @@ let ended = [];
 let room = null;
 const painted = new Set(); // offers that the server knows to be on this screen
 const title = document.title;
+const linked = new URLSearchParams(location.search).get("offer"); // by a mail or a pager
 
 function isEnded(offer) {
   return !offer.case || OVER.has(offer.case.status);
@@ -158,7 +159,11 @@ function openCard(offer) {
   const late = Date.parse(offer.answer_by_at) <= serverNow();
   return el(
     "article",
-    { class: waits ? "card offer-card waiting" : "card offer-card", "data-key": offer.id },
+    {
+      class: `card offer-card${waits ? " waiting" : ""}${offer.id === linked ? " linked" : ""}`,
+      tabindex: "-1",
+      "data-key": offer.id,
+    },
     el(
       "header",
       { class: "offer-heading" },
@@ -244,7 +249,7 @@ function heldCard(offer) {
     status === "assigned" ? "er.yours_unacknowledged" : `er.yours_${status}`;
   return el(
     "article",
-    { class: `card held held-${status}`, "data-key": offer.id },
+    { class: `card held held-${status}`, tabindex: "-1", "data-key": offer.id },
     el(
       "header",
       { class: "offer-heading" },
@@ -299,13 +304,23 @@ function endedLine(offer) {
   const words = over && offer.case ? t(`case.status.${offer.case.status}`) : offerState(offer);
   return el(
     "li",
-    { "data-key": offer.id },
+    { tabindex: "-1", "data-key": offer.id },
     el("span", {}, t("case.number", { id: offer.case_id.slice(0, 8) })),
     " ",
     el("span", { class: "quiet" }, time(offer.decided_at ?? offer.offered_at)),
     " ",
     el("span", {}, over && !offer.case ? t("er.yours") : words),
   );
+}
+
+/** Bring the offer of a link before the eyes, wherever it stands by now, or say that it does not. */
+async function openLinked() {
+  const find = () => document.querySelector(`[data-key="${CSS.escape(linked)}"]`);
+  if (!find()) await fetchOffer(linked);
+  const place = find();
+  if (!place) return notice(t("er.linked_unknown"), "bad");
+  place.scrollIntoView({ block: "start" });
+  place.focus({ preventScroll: true });
 }
 
 /** Tell the server (and so the crew) what is on this screen, once somebody can see it. */
@@ -376,5 +391,6 @@ session()
   .then((who) => paint(document.getElementById("who"), who.display_name))
   .catch(() => {});
 await reload();
+if (linked) await openLinked();
 follow({ onEvent, reload });
 setInterval(() => offers.size && show(), 15000); // "late" and "diverted" depend on the time

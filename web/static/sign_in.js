@@ -1,6 +1,6 @@
 // Name and password to POST /session, then on to the page of the role.
 
-import { api, el, paint, Problem, t } from "./page.js";
+import { api, config, el, paint, Problem, session, t } from "./page.js";
 
 const form = document.getElementById("sign-in");
 const problemBox = document.getElementById("sign-in-problem");
@@ -15,7 +15,7 @@ form.addEventListener("submit", async (event) => {
   const fields = new FormData(form);
   try {
     await api("POST", "/session", { name: fields.get("name"), password: fields.get("password") });
-    location.assign("/");
+    location.assign(config.onward);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     problemBox.hidden = false;
@@ -26,6 +26,13 @@ form.addEventListener("submit", async (event) => {
     paint(button, t("sign_in.submit"));
   }
 });
+
+// A link in a mail comes without the cookie (SameSite), however signed in this browser is: ask.
+if (config.onward !== "/") {
+  session()
+    .then(() => location.replace(config.onward))
+    .catch(() => {});
+}
 
 // Only now: a password must never be sent by the browser's own way of submitting a form.
 button.disabled = false;

@@ -27,6 +27,15 @@ T = TypeVar("T")
 POOLS = ("classify", "classify2", "detect", "dispatch")
 
 
+@dataclass(frozen=True)
+class Far:
+    """Addresses of database and Redis beyond a network; one classify pool has a way of its own."""
+
+    database_url: str
+    classify_database_url: str
+    redis_url: str
+
+
 @dataclass
 class Box:
     """A running installation; Redis and PostgreSQL belong to the test, the rest to supervisord."""
@@ -121,8 +130,12 @@ def box(
     postgres: PostgresServer | None,
     *,
     lease_s: float,
+    far: Far | None = None,
 ) -> Iterator[Box]:
-    """A running installation with two classify pools, so that one may be dead."""
+    """A running installation with two classify pools, so that one may be dead.
+
+    far: the parts reach database and Redis by these addresses; the test itself by the plain ones.
+    """
     settings = replace(
         supervised.settle(
             Settings(
@@ -134,19 +147,24 @@ def box(
             ),
             first_port=8500,
         ),
-        redis_url=redis.url,
+        redis_url=far.redis_url if far else redis.url,
     )
+    near = settings
+    if far:
+        settings = replace(settings, database_url=far.database_url)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(supervised, "parts", _broken_in(supervised.parts))
+        patch.setattr(supervised, "parts", _broken_in(supervised.parts, far))
         with supervised.running(settings) as supervisor:
-            record = Record(settings)
+            record = Record(near)
             try:
                 yield Box(settings, supervisor, cli.prepare(settings), redis, postgres, record)
             finally:
                 record.close()
 
 
-def _broken_in(parts: Callable[[Settings], list[Part]]) -> Callable[[Settings], list[Part]]:
+def _broken_in(
+    parts: Callable[[Settings], list[Part]], far: Far | None
+) -> Callable[[Settings], list[Part]]:
     def ours(settings: Settings) -> list[Part]:
         found = []
         for part in parts(settings):
@@ -155,7 +173,10 @@ def _broken_in(parts: Callable[[Settings], list[Part]]) -> Callable[[Settings], 
             command = tuple(
                 "tests.e2e.chaos.pool" if word == "workers.app" else word for word in part.command
             )
-            found.append(Part(part.name, command))
+            own_way = ()
+            if far and part.name == "classify":
+                own_way = ("/usr/bin/env", f"GOLDENTIME_DATABASE_URL={far.classify_database_url}")
+            found.append(Part(part.name, (*own_way, *command)))
             if part.name == "classify":
                 second = tuple(w.replace("classify@", "classify2@") for w in command)
                 found.append(Part("classify2", second))

@@ -10,6 +10,7 @@ import hashlib
 import json
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +61,10 @@ class Crowd:
         self._number = 0
         self._lock = threading.Lock()
         self.lives: list[Life] = []
-        self.retries = 0
+        self.retries: Counter[str] = Counter()
+        """How often a request was sent again, and why."""
+        self.wait_s = 0.2
+        """Before it is."""
         self.refusals: list[str] = []
         """Answers that no client may ever get."""
 
@@ -168,7 +172,7 @@ class Crowd:
                     **more,
                 )
             except requests.RequestException as error:
-                failure = type(error).__name__
+                failure = why = type(error).__name__
             else:
                 if answer.status_code < 400 or answer.status_code in refused:
                     return answer.json()
@@ -178,10 +182,11 @@ class Crowd:
                     raise AssertionError(failure)
                 if not tries:
                     raise Refused(answer)
+                why = f"{answer.status_code} {answer.json()['code']}"
             assert tries, failure
             assert time.monotonic() < until, f"{failure} for {PATIENCE_S:g} s"
             with self._lock:
-                self.retries += 1
+                self.retries[why] += 1
                 if life:
                     life.retries += 1
-            time.sleep(0.2)
+            time.sleep(self.wait_s)

@@ -32,7 +32,7 @@ class Inspector(threading.Thread):
         self.broken: Exception | None = None
 
     def run(self) -> None:
-        record = Record(self._box.settings)
+        record = Record(self._box.record.settings)
         try:
             while not self._over.wait(LOOK_S):
                 try:
