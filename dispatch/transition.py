@@ -59,7 +59,11 @@ def tell_crew(session: Session, case: Case, type_: str, **body: Any) -> None:
 def tell_emergency_room(
     session: Session, offer: Offer, type_: str, case: Case, **body: Any
 ) -> None:
-    """An event for one ER about its offer; ids and states only, details are fetched by grant."""
+    """An event for one ER about its offer; ids and states only, details are fetched by grant.
+
+    Once the offer grants nothing, how urgent the case is says nothing to this ER any more.
+    """
+    granted = offer.status in GRANTING_OFFERS
     events.announce(
         session,
         events.emergency_room(offer.emergency_room_id),
@@ -69,7 +73,7 @@ def tell_emergency_room(
         offer_status=offer.status,
         status=case.status,
         version=case.version,
-        acuity=case.acuity,
+        acuity=case.acuity if granted else None,
         **body,
     )
 

@@ -105,6 +105,8 @@ def test_the_whole_way(city: City):
         "case.closed",
     ]
     assert city.er_heard(room_c) == ["offer.requested", "offer.withdrawn"]
+    lost = city.last_event(events.emergency_room(room_c)).body
+    assert lost["acuity"] is None, "an ER that lost learns nothing more of the case"
     city.check()
 
 

@@ -128,18 +128,22 @@ def test_who_is_frozen_with_sqlites_lock_is_ended(
     path = record.engine.url.database
     code = (
         "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "sys.stdin.readline();"
         f"c.execute('BEGIN {'EXCLUSIVE' if how == 'writes' else ''}');"
         "c.execute('SELECT * FROM heartbeats').fetchall();"
         "print('held', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         dog = Watchdog(record)
         fell_silent(record, holder.pid)
         with record.write() as session:
             session.execute(delete(Heartbeat).where(Heartbeat.name == "somebody@else"))
         dog.look()  # it knows who is at work here
+        assert holder.stdin
         assert holder.stdout
+        holder.stdin.write(b"now\n")
+        holder.stdin.flush()
         assert holder.stdout.readline() == b"held\n"
         holder.send_signal(signal.SIGSTOP)
         monkeypatch.setattr(watchdog, "CONFIRM_S", 5.0)  # a busy machine is no pause

@@ -53,7 +53,6 @@ CASE: dict[str, Any] = {
 SCORES = {"Effusion": 0.91, "Cardiomegaly": 0.62, "Nodule": 0.08}
 MODEL = {"name": "played-by-a-test", "version": "1", "sha256": "0" * 64}
 PASSWORD = "correct horse battery"
-PASSWORD_HASH = registry.password_hash(PASSWORD)
 
 
 def film(name: str = "normal.png") -> bytes:
@@ -166,8 +165,9 @@ class House:
     def person(self, role: Role, unit: str | None = None, name: str | None = None) -> str:
         """A new account; returns its sign-in name. The password is PASSWORD."""
         name = name or f"p-{uuid4().hex[:12]}"
+        hashed = registry.password_hash(PASSWORD)
         with self.record.write() as db:
-            registry.put_account(db, name, f"Person {name}", PASSWORD_HASH, role, unit=unit)
+            registry.put_account(db, name, f"Person {name}", hashed, role, unit=unit)
         return name
 
     # --- what workers do -------------------------------------------------------------------------

@@ -267,10 +267,13 @@ def test_each_look_at_a_case_is_on_record(house: House) -> None:
     room.get(f"/cases/{case_id}/image")
     room.get(f"/offers/{offers[0]['id']}")
     house.er_of({"emergency_room": {"id": house.rooms[-1]}}).get(f"/cases/{case_id}")  # refused
+    room.get("/cases")
     with house.record.read() as db:
         entries = db.scalars(
             select(AuditEntry).where(AuditEntry.case_id == UUID(case_id)).order_by(AuditEntry.at)
         ).all()
+        lists = db.scalars(select(AuditEntry).where(AuditEntry.action == "cases.listed")).all()
+    assert [entry.details for entry in lists] == [{"cases": [case_id]}]
     looks = [(e.action, e.actor.partition(":")[0]) for e in entries if e.action.endswith("viewed")]
     assert looks == [
         ("case.viewed", "device"),  # the crew, in offered()
