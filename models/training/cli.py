@@ -15,7 +15,7 @@ from models.network import NetworkFailure
 from models.training.records import TrainingError
 
 
-def _data(argument: str | None) -> Path:
+def data_folder(argument: str | None) -> Path:
     """The data folder: the argument, else GOLDENTIME_CXR."""
     text = argument or os.environ.get("GOLDENTIME_CXR", "")
     if not text:
@@ -90,7 +90,7 @@ def train(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    data = _data(args.data)
+    data = data_folder(args.data)
     if args.command == "split":
         from models.training.readers_public import official_split, read
         from models.training.splits import make_split, save_split

@@ -66,12 +66,12 @@ def scores_of(classifier: Classifier, films: list[Film]) -> Floats:
         raise TrainingError(f"{classifier.card.name} does not answer the 14 NIH labels")
     rows = []
     for film in tqdm(films, desc="classifying", unit="film"):
-        answer = classifier.read(_pixels(film)).scores
+        answer = classifier.read(pixels_of(film)).scores
         rows.append([answer[label] for label in LABELS])
     return np.asarray(rows, dtype=np.float64)
 
 
-def _pixels(film: Film) -> xray.Pixels:
+def pixels_of(film: Film) -> xray.Pixels:
     try:
         return xray.decode(film.path.read_bytes()).pixels
     except (xray.UnreadableFilm, OSError) as error:
@@ -153,7 +153,7 @@ def point(classifier: Classifier, films: list[Film]) -> dict[str, Any]:
     """
     cams, boxes, covered = [], [], []
     for film in tqdm([film for film in films if film.boxes], desc="pointing", unit="film"):
-        pixels = _pixels(film)
+        pixels = pixels_of(film)
         height, width = pixels.shape
         answer = classifier.read(pixels).cams
         if answer is None:
