@@ -9,7 +9,7 @@ from sklearn import metrics as reference
 from models.card import NIH_LABELS, Calibration, CalibrationMethod
 from models.operating import Operating
 from models.training import calibrate, detection_metrics, metrics
-from models.training.detection_metrics import FilmBoxes
+from models.training.detection_metrics import FilmBoxes, LabelledBoxes
 from tests.unit.test_card import a_card
 
 
@@ -160,6 +160,28 @@ def test_a_second_box_on_the_same_finding_is_a_false_positive() -> None:
     assert detection_metrics.froc([worse_first], (0.5, 1.0)) == {0.5: 0.0, 1.0: 1.0}
     assert detection_metrics.threshold_at_false_positives([worse_first], 0.5) == 1.0
     assert detection_metrics.threshold_at_false_positives([twice] * 4, 0.5) > 0.8
+
+
+def test_confusion_of_boxes_counts_hits_mistaken_labels_misses_and_false_ones() -> None:
+    none = np.array([], dtype=np.intp)
+    films = [
+        # one hit, one box under the wrong label, one missed
+        LabelledBoxes(
+            boxes((0, 0, 10, 10), (20, 20, 30, 30), (50, 50, 60, 60)),
+            np.array([0, 1, 1]),
+            boxes((0, 0, 10, 9), (20, 20, 30, 30)),
+            np.array([0, 0]),
+        ),
+        # a second box on the same finding is false, and so is one on a film without any
+        LabelledBoxes(
+            boxes((0, 0, 10, 10)),
+            np.array([1]),
+            boxes((0, 0, 10, 10), (0, 0, 10, 10)),
+            np.array([1, 1]),
+        ),
+        LabelledBoxes(boxes(), none, boxes((0, 0, 5, 5)), np.array([0])),
+    ]
+    assert detection_metrics.confusion(films, 2).tolist() == [[1, 0, 0], [1, 1, 1], [1, 1, 0]]
 
 
 def test_pointing_game() -> None:
