@@ -84,9 +84,15 @@ def train(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return _run(args)
-    except (TrainingError, BadCard) as error:
+    except (TrainingError, BadCard, NetworkFailure) as error:
         print(f"goldentime train: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        print(
+            f"goldentime train: {error.filename or 'a file'}: {error.strerror or error}; mend that "
+            "and run the same command again, it goes on from the last checkpoint",
+            file=sys.stderr,
+        )
+    return 2
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -219,7 +225,7 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         return _evaluate(args)
-    except (TrainingError, BadCard, NetworkFailure) as error:
+    except (TrainingError, BadCard, NetworkFailure, OSError) as error:
         print(f"goldentime evaluate: {error}", file=sys.stderr)
         return 2
 
@@ -229,6 +235,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     from models.training.readers import read_plain
     from models.training.splits import load_split
 
+    if args.boxes and not (args.labels.parent / args.boxes).exists():
+        raise TrainingError(f"{args.labels.parent / args.boxes} does not exist: --boxes names it")
     classifier_card = cards.load(args.weight)
     detector_card = cards.load(args.detector) if args.detector else None
     films = read_plain(
