@@ -67,7 +67,7 @@ class Quantised:
         return None
 
 
-class _Films(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime carries no types
+class _Films(CalibrationDataReader):
     """The films that give the ranges, as the network takes them."""
 
     def __init__(self, card: ModelCard, films: Sequence[xray.Pixels], input_name: str) -> None:
