@@ -53,6 +53,9 @@ class Settings:
     """Name of the classifier's folder under models/weights; empty means the shipped one."""
     detector: str = ""
     """Name of the detector's folder under models/weights; empty means the shipped one."""
+    site_prevalence: Path | None = None
+    """JSON file {label: share of this site's films that have it}, for every label of the
+    classifier. Set: scores are moved there and shown as probabilities. Unset: as scores."""
     inference_threads: int = 1
     """onnxruntime threads of each worker child (cores divided by children)."""
     time_scale: float = 1.0

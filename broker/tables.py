@@ -348,7 +348,8 @@ class Reading(Base):
     closed_at: Mapped[datetime | None]
     """A dead letter that operations looked at and closed."""
     model: Mapped[dict[str, Any] | None]
-    """Name, version and hash of the weights that read it."""
+    """Name, version and hash of the weights that read it, and what its scores mean: their kind,
+    operating points, and the labels that could not be left out of this film."""
     seconds: Mapped[dict[str, Any] | None]
 
     image: Mapped[Image] = relationship(back_populates="readings")

@@ -29,7 +29,9 @@ A network's input is float32 (1, channels, size_px, size_px): (pixel / 255 - mea
 channel, all channels carrying the same gray film. A classifier answers ``logits`` (1, labels) and
 may answer ``cam`` (1, labels, h, w); a detector answers one array (1, 4 + labels, boxes) as
 ultralytics exports it: centre x, centre y, width, height in input pixels, then a score per label.
-A served classifier score is sigmoid(logit / temperature + bias).
+A served classifier score is sigmoid(logit / temperature + bias); where a site sets its prevalence,
+moved from ``figures.prevalence`` to there. models/operating.py reads that figure, and
+``figures.operating_points`` and ``figures.conformal_set``, and refuses what does not fit the card.
 
 Nothing but the standard library may enter here: every room of the island reads cards.
 """
@@ -98,7 +100,7 @@ class ScoreKind(StrEnum):
     SCORE = "score"
     """Ranks films; only its threshold gives it meaning."""
     PROBABILITY = "probability"
-    """Calibrated to the prevalence that the card's data field states."""
+    """Calibrated to a stated prevalence; served only where a site's own is set."""
 
 
 class CalibrationMethod(StrEnum):

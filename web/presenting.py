@@ -20,6 +20,7 @@ from dispatch.access import GRANTING_OFFERS, Actor
 
 NOTICE = "AI output of research software, not a medical device: not for diagnosis."
 TOP = 3
+MODEL_IDENTITY = ("name", "version", "sha256")
 IDENTIFYING_FACTS = frozenset({"patient_age_years", "study_time"})
 
 
@@ -84,8 +85,11 @@ def image_picture(session: Session, image: Image, identity: bool) -> dict[str, A
         )
         for reading in readings
     }
-    labels = found.get(ReadingKind.CLASSIFY, [])
-    read = any(r.kind is ReadingKind.CLASSIFY and r.status is ReadingStatus.DONE for r in readings)
+    done = [
+        r for r in readings if r.kind is ReadingKind.CLASSIFY and r.status is ReadingStatus.DONE
+    ]
+    model = (done[-1].model or {}) if done else {}
+    labels = [finding_picture(f, model) for f in found.get(ReadingKind.CLASSIFY, [])]
     return {
         "sha256": image.sha256,
         "url": f"/api/v1/cases/{image.case_id}/image",
@@ -98,12 +102,44 @@ def image_picture(session: Session, image: Image, identity: bool) -> dict[str, A
             if identity or name not in IDENTIFYING_FACTS
         }
         or None,
-        "readings": readings,
+        "readings": [reading_picture(reading) for reading in readings],
         "findings": labels,
         "top3": labels[:TOP],
-        "nothing_above_threshold": not any(f.above_threshold for f in labels) if read else None,
+        "nothing_above_threshold": (
+            not any(f["above_threshold"] for f in labels) if done else None
+        ),
+        "score_kind": model.get("score_kind"),
+        "prediction_set": model.get("prediction_set"),
         "boxes": found.get(ReadingKind.DETECT, []),
         "notice": NOTICE,
+    }
+
+
+def reading_picture(reading: Reading) -> dict[str, Any]:
+    """How far a reading is, and whose it is; what its numbers mean stands beside them."""
+    model = reading.model and {name: reading.model.get(name) for name in MODEL_IDENTITY}
+    return {
+        "kind": reading.kind,
+        "status": reading.status,
+        "model": model,
+        "seconds": reading.seconds,
+        "error_code": reading.error_code,
+    }
+
+
+def finding_picture(finding: Finding, model: dict[str, Any]) -> dict[str, Any]:
+    """A label's score beside the operating point that its model stated when it read the film.
+
+    `model` is the reading's; a reading of an older version, which kept no points, shows none.
+    """
+    point = model.get("operating_points", {}).get(finding.label, {})
+    return {
+        "label": finding.label,
+        "score": finding.score,
+        "above_threshold": finding.above_threshold,
+        "threshold": point.get("threshold"),
+        "sensitivity": point.get("sensitivity"),
+        "specificity": point.get("specificity"),
     }
 
 

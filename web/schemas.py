@@ -273,16 +273,30 @@ class ReceiptOut(Schema):
 
 
 class FindingOut(Schema):
-    """A label's score (not a probability unless the card says so)."""
+    """A label's score (a probability only if the image's score_kind says so), and what its
+    threshold reached on the model's validation films, where the model states it."""
 
     label = fields.String()
     score = fields.Float()
     above_threshold = fields.Boolean()
+    threshold = fields.Float(allow_none=True)
+    sensitivity = fields.Float(allow_none=True)
+    specificity = fields.Float(allow_none=True)
 
 
-class BoxOut(FindingOut):
+class PredictionSetOut(Schema):
+    """Labels that cannot be left out: of films that have a finding, this share has it here."""
+
+    coverage = fields.Float()
+    labels = fields.List(fields.String())
+
+
+class BoxOut(Schema):
     """A suspicious region in pixels of the original film."""
 
+    label = fields.String()
+    score = fields.Float()
+    above_threshold = fields.Boolean()
     x0 = fields.Float()
     y0 = fields.Float()
     x1 = fields.Float()
@@ -312,6 +326,11 @@ class ImageOut(Schema):
     findings = fields.List(fields.Nested(FindingOut))
     top3 = fields.List(fields.Nested(FindingOut))
     nothing_above_threshold = fields.Boolean(allow_none=True)
+    score_kind = fields.String(
+        allow_none=True,
+        metadata={"description": "score, or probability where a site's prevalence is set"},
+    )
+    prediction_set = fields.Nested(PredictionSetOut, allow_none=True)
     boxes = fields.List(fields.Nested(BoxOut))
     notice = fields.String()
 

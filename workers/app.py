@@ -9,14 +9,15 @@ import os
 import time
 from typing import Any
 
-from celery.signals import setup_logging, worker_process_init, worker_ready
+from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_ready
 from celery.worker import state
 from redis.exceptions import ConnectionError as RedisLost
 
 from broker import heartbeat, logs, settings
 from broker.celery_app import make_celery
-from broker.errors import DatabaseBusy
+from broker.errors import BadSetting, DatabaseBusy
 from broker.parent import end_with
+from broker.queues import Task
 from workers import dispatching, inference
 from workers.process import process
 
@@ -27,6 +28,17 @@ MUTE_S = 10.0
 app = make_celery(settings.from_env())
 inference.register(app)
 dispatching.register(app)
+
+
+@celeryd_init.connect
+def refuse_unfit_prevalence(options: Any, **_: object) -> None:
+    """A worker that reads films does not start with a site's prevalence that fits nothing."""
+    queues = options.get("queues") or [Task.CLASSIFY.value]
+    if Task.CLASSIFY.value in queues:
+        try:
+            inference.check_site_prevalence(settings.from_env())
+        except BadSetting as error:
+            raise SystemExit(f"goldentime: {error}") from None  # Celery swallows exceptions here
 
 
 @worker_process_init.connect

@@ -12,16 +12,18 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from broker import sandbox
+from broker import sandbox, settings
 from dispatch.film import OpenedFilm, open_film
 from models import card, xray
 from models.card import BadCard, ModelKind
 from models.classifier import Classifier
 from models.detector import Detector
 from models.network import NetworkFailure
+from models.operating import BadPrevalence, read_prevalence
 from models.xray import UnreadableFilm
 
 NOT_FOR_DIAGNOSIS = "Research software, not a medical device: not for diagnosis."
@@ -30,9 +32,11 @@ examples:
   goldentime read chest.png                a table of the 14 scores and the boxes
   goldentime read *.dcm --json > read.jsonl
 
-With --json each file gives one line: {{"file", "scores", "top3", "boxes", "model", "seconds"}},
-boxes in pixels of the file; a file that cannot be read gives {{"file", "error": {{"code",
-"message"}}}}, and the exit status is 1.
+With --json each file gives one line: {{"file", "scores", "score_kind", "top3", "above_threshold",
+"prediction_set", "boxes", "model", "seconds"}}, boxes in pixels of the file. prediction_set holds
+the labels that cannot be left out at the coverage it names; score_kind is "probability" when a
+site's prevalence is set, else "score". A file that cannot be read gives {{"file", "error":
+{{"code", "message"}}}}, and the exit status is 1.
 
 {NOT_FOR_DIAGNOSIS}"""
 
@@ -41,9 +45,9 @@ def read(argv: list[str]) -> int:
     """Read films and print what was found; 0 if all were read, 1 if not, 2 for a wrong call."""
     options = _options(argv)
     try:
-        classifier = _classifier(options.classifier, options.threads)
+        classifier = _classifier(options.classifier, options.threads, options.site_prevalence)
         detector = _detector(options.detector, options.threads)
-    except BadCard as error:
+    except (BadCard, BadPrevalence) as error:
         print(f"goldentime read: {error}", file=sys.stderr)
         return 1
     sandbox.warm(["dispatch.film"])
@@ -71,14 +75,23 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--classifier", metavar="NAME", help="weight to use, or its directory")
     parser.add_argument("--detector", metavar="NAME", help="weight to use, or its directory")
     parser.add_argument(
+        "--site-prevalence",
+        metavar="FILE",
+        type=Path,
+        default=settings.from_env().site_prevalence,
+        help="JSON {label: share of your films that have it}: scores become probabilities there "
+        "(default: GOLDENTIME_SITE_PREVALENCE)",
+    )
+    parser.add_argument(
         "--threads", type=int, default=os.cpu_count() or 1, help="cores per network (default: all)"
     )
     return parser.parse_args(argv)
 
 
-def _classifier(name: str | None, threads: int) -> Classifier:
+def _classifier(name: str | None, threads: int, site_prevalence: Path | None) -> Classifier:
     name = name or card.shipped(ModelKind.CLASSIFY)
-    return Classifier(card.load(name), threads=threads)
+    site = read_prevalence(site_prevalence) if site_prevalence else None
+    return Classifier(card.load(name), threads=threads, site_prevalence=site)
 
 
 def _detector(name: str | None, threads: int) -> Detector:
@@ -124,8 +137,10 @@ def _reading(file: str, classifier: Classifier, detector: Detector) -> dict[str,
     scale_y = opened.height_px / opened.rendition_height_px
     return {
         "scores": {label: round(score, 4) for label, score in scores.scores.items()},
+        "score_kind": classifier.operating.score_kind.value,
         "top3": list(scores.top3),
         "above_threshold": list(scores.above_threshold),
+        "prediction_set": scores.prediction_set and asdict(scores.prediction_set),
         "boxes": [
             {
                 "label": box.label,
@@ -155,11 +170,16 @@ def _table(answer: dict[str, Any]) -> str:
     if error := answer.get("error"):
         return "\n".join([*lines, f"  cannot be read: {error['message']} [{error['code']}]"])
     over = set(answer["above_threshold"])
+    lines.append(f"  {answer['score_kind']} of each finding")
     for label, score in sorted(answer["scores"].items(), key=lambda item: -item[1]):
         mark = "over threshold" if label in over else ""
         lines.append(f"  {label.replace('_', ' '):<20} {score:6.3f}  {mark}".rstrip())
     if not over:
-        lines.append("  nothing over its threshold")
+        lines.append("  nothing over its threshold; this rules nothing out")
+    if answer["prediction_set"]:
+        names = [label.replace("_", " ") for label in answer["prediction_set"]["labels"]]
+        coverage = answer["prediction_set"]["coverage"]
+        lines.append(f"  at {coverage:.0%} coverage: {', '.join(names) or 'none'}")
     for box in answer["boxes"]:
         corners = ", ".join(f"{box[key]:.0f}" for key in ("x0", "y0", "x1", "y1"))
         lines.append(f"  box {box['label'].replace('_', ' ')} {box['score']:.3f} at {corners} px")

@@ -8,18 +8,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
 from broker import logs
-from broker.errors import DatabaseBusy, GoldentimeError, LeaseLost
+from broker.errors import BadSetting, DatabaseBusy, GoldentimeError, LeaseLost
 from broker.lifecycle import ReadingKind
 from broker.queues import Task
+from broker.settings import Settings
 from dispatch import reading
 from dispatch.reading import Claim, Found
 from models import card, xray
+from models.card import BadCard
+from models.operating import BadPrevalence, Operating, read_prevalence
 from workers.process import Process, process
 
 if TYPE_CHECKING:
@@ -27,8 +32,23 @@ if TYPE_CHECKING:
     from models.detector import Detector
 
 Outcome = tuple[list[Found], dict[str, Any], dict[str, float]]
-"""What was found, by which model, in how many seconds."""
+"""What was found, by which model (and what its scores mean), in how many seconds."""
 RENEW_S = 2.0
+
+
+def check_site_prevalence(settings: Settings) -> None:
+    """Raise BadSetting unless the site's prevalence, if set, can be read and fits the classifier
+    that serves; for the start of a worker, so that nobody learns it from a failed reading.
+    """
+    if settings.site_prevalence is None:
+        return
+    try:
+        served = card.load(settings.classifier or card.shipped(card.ModelKind.CLASSIFY))
+        Operating(served, read_prevalence(settings.site_prevalence))
+    except (BadPrevalence, BadCard) as error:
+        raise BadSetting(
+            f"GOLDENTIME_SITE_PREVALENCE={settings.site_prevalence}: {error}"
+        ) from error
 
 
 def register(app: Celery) -> None:
@@ -74,7 +94,9 @@ def work(kind: ReadingKind, read: Callable[[Process, Claim], Outcome]) -> None:
 
 def classify_film(mine: Process, claim: Claim) -> Outcome:
     """Label scores of the claimed film, best first."""
-    classifier = _classifier(claim.model_version, mine.settings.inference_threads)
+    classifier = _classifier(
+        claim.model_version, mine.settings.inference_threads, mine.settings.site_prevalence
+    )
     result = classifier.read(
         xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels
     )
@@ -82,7 +104,10 @@ def classify_film(mine: Process, claim: Claim) -> Outcome:
         Found(label, score, label in result.above_threshold)
         for label, score in sorted(result.scores.items(), key=lambda item: -item[1])
     ]
-    return found, classifier.card.identity(), dict(result.seconds)
+    model: dict[str, Any] = {**classifier.card.identity(), **classifier.operating.described()}
+    if result.prediction_set is not None:
+        model["prediction_set"] = asdict(result.prediction_set)
+    return found, model, dict(result.seconds)
 
 
 def detect_film(mine: Process, claim: Claim) -> Outcome:
@@ -110,10 +135,14 @@ def detect_film(mine: Process, claim: Claim) -> Outcome:
 
 # onnxruntime is imported in the child only: threads that a parent started do not survive a fork.
 @cache
-def _classifier(name: str, threads: int) -> Classifier:
+def _classifier(name: str, threads: int, site_prevalence: Path | None) -> Classifier:
     from models.classifier import Classifier
 
-    return Classifier(card.load(name or card.shipped(card.ModelKind.CLASSIFY)), threads=threads)
+    return Classifier(
+        card.load(name or card.shipped(card.ModelKind.CLASSIFY)),
+        threads=threads,
+        site_prevalence=read_prevalence(site_prevalence) if site_prevalence else None,
+    )
 
 
 @cache

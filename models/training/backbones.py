@@ -119,7 +119,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        return load_file(path)
+        tensors: dict[str, Tensor] = load_file(path)
+        return tensors
     content = torch.load(path, map_location="cpu", weights_only=True)
     for key in ("ema", "model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -1,7 +1,7 @@
 """Scores → calibrated scores and operating points, from held-out films only.
 
 score = sigmoid(logit / temperature + bias), per label. The result is calibrated to the prevalence
-of the films it was fitted on, which the card names; `shift_prior` moves it to another one.
+of the films it was fitted on, which the card names; models/operating.py moves it to another one.
 """
 
 from __future__ import annotations
@@ -73,16 +73,6 @@ def cross_fitted(logits: Floats, truth: Floats, folds: list[NDArray[np.intp]]) -
         others = np.setdiff1d(everything, rows)
         scores[rows] = apply(fit(logits[others], truth[others]), logits[rows])
     return scores
-
-
-def shift_prior(score: float, from_prevalence: float, to_prevalence: float) -> float:
-    """A calibrated score moved to another prevalence (Saerens et al. 2002); all in (0, 1)."""
-    for value in (score, from_prevalence, to_prevalence):
-        if not 0 < value < 1:
-            raise ValueError(f"{value} does not lie between 0 and 1")
-    odds = score / (1 - score)
-    odds *= to_prevalence / (1 - to_prevalence) * (1 - from_prevalence) / from_prevalence
-    return odds / (1 + odds)
 
 
 def operating_points(

@@ -15,7 +15,7 @@ from models.network import NetworkFailure
 from models.training.records import TrainingError
 
 
-def _data(argument: str | None) -> Path:
+def data_folder(argument: str | None) -> Path:
     """The data folder: the argument, else GOLDENTIME_CXR."""
     text = argument or os.environ.get("GOLDENTIME_CXR", "")
     if not text:
@@ -84,13 +84,19 @@ def train(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return _run(args)
-    except (TrainingError, BadCard) as error:
+    except (TrainingError, BadCard, NetworkFailure) as error:
         print(f"goldentime train: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        print(
+            f"goldentime train: {error.filename or 'a file'}: {error.strerror or error}; mend that "
+            "and run the same command again, it goes on from the last checkpoint",
+            file=sys.stderr,
+        )
+    return 2
 
 
 def _run(args: argparse.Namespace) -> int:
-    data = _data(args.data)
+    data = data_folder(args.data)
     if args.command == "split":
         from models.training.readers_public import official_split, read
         from models.training.splits import make_split, save_split
@@ -219,7 +225,7 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         return _evaluate(args)
-    except (TrainingError, BadCard, NetworkFailure) as error:
+    except (TrainingError, BadCard, NetworkFailure, OSError) as error:
         print(f"goldentime evaluate: {error}", file=sys.stderr)
         return 2
 
@@ -229,6 +235,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     from models.training.readers import read_plain
     from models.training.splits import load_split
 
+    if args.boxes and not (args.labels.parent / args.boxes).exists():
+        raise TrainingError(f"{args.labels.parent / args.boxes} does not exist: --boxes names it")
     classifier_card = cards.load(args.weight)
     detector_card = cards.load(args.detector) if args.detector else None
     films = read_plain(

@@ -43,11 +43,13 @@ def cpu_ms(path: Path, size_px: int, rounds: int = 10) -> float:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    film = np.random.default_rng(0).random((1, 1, size_px, size_px), dtype=np.float32)
+    (given,) = session.get_inputs()
+    shape = (1, given.shape[1], size_px, size_px)
+    film = np.random.default_rng(0).random(shape, dtype=np.float32)
     taken = []
     for _ in range(rounds + 2):
         started = time.perf_counter()
-        session.run(None, {"film": film})
+        session.run(None, {given.name: film})
         taken.append(time.perf_counter() - started)
     return float(np.median(taken[2:]) * 1000)
 

@@ -109,7 +109,8 @@ def read_config(path: Path, kind: type[T], **changes: Any) -> T:
     for key, value in content.items():
         if key not in known:
             raise TrainingError(f"{path}: unknown field {key!r} (known: {', '.join(known)})")
-        wanted = {"int": int, "float": (int, float), "str": str, "bool": bool}[str(known[key])]
+        kinds = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+        wanted = kinds[str(known[key])]
         if not isinstance(value, wanted):
             raise TrainingError(f"{path}: {key} is {value!r}, expected {known[key]}")
     return kind(**content)

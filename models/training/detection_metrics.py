@@ -60,6 +60,38 @@ def _matches(films: Sequence[FilmBoxes], least_iou: float) -> tuple[Floats, NDAr
     return np.asarray(scores)[ranked], np.asarray(hits, dtype=bool)[ranked], true
 
 
+@dataclass(frozen=True)
+class LabelledBoxes:
+    """One film: true boxes (T, 4) with label numbers (T,), found boxes (F, 4) with theirs, best
+    first."""
+
+    true: Floats
+    true_labels: NDArray[np.intp]
+    found: Floats
+    found_labels: NDArray[np.intp]
+
+
+def confusion(
+    films: Sequence[LabelledBoxes], labels: int, least_iou: float = 0.5
+) -> NDArray[np.intp]:
+    """Counts (labels + 1, labels + 1) of true label by found label; the last row counts found
+    boxes where there is none, the last column true boxes that were missed."""
+    table = np.zeros((labels + 1, labels + 1), dtype=np.intp)
+    for film in films:
+        free = np.ones(len(film.true), dtype=bool)
+        overlap = iou(film.found, film.true)
+        for number, label in enumerate(film.found_labels):
+            best = int(np.argmax(np.where(free, overlap[number], -1.0))) if free.any() else -1
+            if best >= 0 and overlap[number, best] >= least_iou:
+                free[best] = False
+                table[film.true_labels[best], label] += 1
+            else:
+                table[labels, label] += 1
+        for label in film.true_labels[free]:
+            table[label, labels] += 1
+    return table
+
+
 def average_precision(films: Sequence[FilmBoxes], least_iou: float = 0.5) -> float:
     """COCO's 101-point interpolated average precision; NaN without a true box."""
     _, hits, true = _matches(films, least_iou)

@@ -20,6 +20,7 @@ from models import xray
 from models.card import ModelCard
 from models.classifier import Classifier
 from models.detector import Detector
+from models.operating import Operating
 from models.training import detection_metrics, metrics
 from models.training.records import LABELS, Film, TrainingError
 
@@ -58,6 +59,28 @@ class Figures:
     mean_ece_high: float
     boxes: dict[str, Any] | None = None
     pointing: dict[str, Any] | None = None
+    prediction_set: dict[str, Any] | None = None
+
+
+def judge_sets(operating: Operating, scores: Floats, films: list[Film]) -> dict[str, Any] | None:
+    """How many findings that are there lie in the prediction sets, and how large those are."""
+    there = found = size = 0
+    coverage = 0.0
+    for row, film in zip(scores, films, strict=True):
+        given = operating.prediction_set(dict(zip(LABELS, map(float, row), strict=True)))
+        if given is None:
+            return None
+        present = {label for label, value in zip(LABELS, film.labels, strict=True) if value > 0.5}
+        there += len(present)
+        found += len(present & set(given.labels))
+        size += len(given.labels)
+        coverage = given.coverage
+    return {
+        "coverage": coverage,
+        "there": there,
+        "found": found,
+        "mean_size": size / max(len(films), 1),
+    }
 
 
 def scores_of(classifier: Classifier, films: list[Film]) -> Floats:
@@ -66,12 +89,12 @@ def scores_of(classifier: Classifier, films: list[Film]) -> Floats:
         raise TrainingError(f"{classifier.card.name} does not answer the 14 NIH labels")
     rows = []
     for film in tqdm(films, desc="classifying", unit="film"):
-        answer = classifier.read(_pixels(film)).scores
+        answer = classifier.read(pixels_of(film)).scores
         rows.append([answer[label] for label in LABELS])
     return np.asarray(rows, dtype=np.float64)
 
 
-def _pixels(film: Film) -> xray.Pixels:
+def pixels_of(film: Film) -> xray.Pixels:
     try:
         return xray.decode(film.path.read_bytes()).pixels
     except (xray.UnreadableFilm, OSError) as error:
@@ -140,9 +163,35 @@ def judge_boxes(detector: Detector, films: list[Film]) -> dict[str, Any]:
         "films": len(chosen),
         "films_without_box": sum(1 for film in chosen if not film.boxes),
         "labels": per_label,
+        "confusion": {
+            "labels": [*detector.card.labels, "none"],
+            "true_by_found": box_confusion(detector, chosen).tolist(),
+            "note": "at the served thresholds, IoU 0.5; last row: false, last column: missed",
+        },
         "map50": float(np.nanmean([item["map50"] for item in per_label.values()])),
         "map50_95": float(np.nanmean([item["map50_95"] for item in per_label.values()])),
     }
+
+
+def box_confusion(detector: Detector, films: list[Film]) -> NDArray[np.intp]:
+    """True label by found label (and missed, and false) at the thresholds that serve."""
+    from models.training.train_detector import label_of
+
+    labels = detector.card.labels
+    measured = []
+    for film in films:
+        true = [(box, label_of(box.label, labels)) for box in film.boxes]
+        known = [(box, label) for box, label in true if label is not None]
+        found = detector.read(pixels_of(film)).boxes
+        measured.append(
+            detection_metrics.LabelledBoxes(
+                np.array([(b.x0, b.y0, b.x1, b.y1) for b, _ in known]).reshape(-1, 4),
+                np.array([label for _, label in known], dtype=np.intp),
+                np.array([(b.x0, b.y0, b.x1, b.y1) for b in found]).reshape(-1, 4),
+                np.array([labels.index(b.label) for b in found], dtype=np.intp),
+            )
+        )
+    return detection_metrics.confusion(measured, len(labels))
 
 
 def point(classifier: Classifier, films: list[Film]) -> dict[str, Any]:
@@ -153,7 +202,7 @@ def point(classifier: Classifier, films: list[Film]) -> dict[str, Any]:
     """
     cams, boxes, covered = [], [], []
     for film in tqdm([film for film in films if film.boxes], desc="pointing", unit="film"):
-        pixels = _pixels(film)
+        pixels = pixels_of(film)
         height, width = pixels.shape
         answer = classifier.read(pixels).cams
         if answer is None:
@@ -206,6 +255,18 @@ def table(figures: Figures) -> str:
             f"{figures.boxes['map50_95']:.4f}, recall at false positives per film {recall}, "
             f"{figures.boxes['films']} films, {figures.boxes['films_without_box']} without a box"
         )
+        counts = np.asarray(figures.boxes["confusion"]["true_by_found"])
+        lines.append(
+            f"boxes at the served thresholds, IoU 0.5: {int(np.trace(counts))} found with their "
+            f"label, {int(counts[:-1, -1].sum())} missed, {int(counts[-1].sum())} false"
+        )
+    if figures.prediction_set:
+        given = figures.prediction_set
+        lines.append(
+            f"prediction set: {given['found']} of {given['there']} findings that are there are in "
+            f"it ({given['found'] / max(given['there'], 1):.1%}, stated {given['coverage']:.0%}), "
+            f"{given['mean_size']:.1f} of {len(LABELS)} labels on average"
+        )
     if figures.pointing:
         lines.append(
             f"pointing game: {figures.pointing['hits']:.3f} of {figures.pointing['maps']} maps "
@@ -236,6 +297,7 @@ def evaluate(
     classifier = Classifier(classifier_card, threads=threads)
     scores = scores_of(classifier, films)
     figures = judge(scores, films, dict(classifier_card.thresholds), rounds)
+    figures = replace(figures, prediction_set=judge_sets(classifier.operating, scores, films))
     if any(film.boxes for film in films):
         figures = replace(figures, pointing=point(classifier, films))
         if detector_card is not None:

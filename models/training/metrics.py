@@ -32,15 +32,15 @@ def auc(truth: Floats, score: Floats) -> float:
 def average_precision(truth: Floats, score: Floats) -> float:
     """Area under the precision-recall curve as a step sum; NaN without a positive."""
     known = ~np.isnan(truth)
-    truth, score = truth[known] > 0.5, score[known]
-    if not truth.any():
+    positive, score = truth[known] > 0.5, score[known]
+    if not positive.any():
         return float("nan")
     order = np.argsort(-score, kind="stable")
-    truth, score = truth[order], score[order]
+    positive, score = positive[order], score[order]
     ends = np.r_[np.nonzero(np.diff(score))[0], score.size - 1]
-    hits = np.cumsum(truth)[ends]
+    hits = np.cumsum(positive)[ends]
     precision = hits / (ends + 1)
-    recall = hits / truth.sum()
+    recall = hits / positive.sum()
     return float(np.sum(np.diff(np.r_[0.0, recall]) * precision))
 
 

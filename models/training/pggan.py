@@ -27,7 +27,7 @@ def levels(size_px: int) -> int:
 
 def planes(level: int, width: int) -> int:
     """Feature planes at a level: halved from 32 px on, never under 16."""
-    return max(16, width // 2 ** max(0, level - 2))
+    return max(16, width >> max(0, level - 2))
 
 
 class EqualConv(nn.Module):
@@ -100,7 +100,7 @@ class Generator(nn.Module):
         for block in list(self.blocks)[:level]:
             before = x
             x = functional.interpolate(x, scale_factor=2, mode="nearest")
-            for convolution in block:  # type: ignore[attr-defined]
+            for convolution in block:
                 x = pixel_norm(functional.leaky_relu(convolution(x), 0.2))
         films: Tensor = self.gray[level](x)
         if level > 0 and fade < 1:
@@ -134,7 +134,7 @@ class Critic(nn.Module):
     def forward(self, films: Tensor, labels: Tensor, level: int, fade: float) -> Tensor:
         x = functional.leaky_relu(self.gray[level](films), 0.2)
         for number in range(level, 0, -1):
-            for convolution in self.blocks[number - 1]:  # type: ignore[union-attr]
+            for convolution in self.blocks[number - 1]:
                 x = functional.leaky_relu(convolution(x), 0.2)
             x = functional.avg_pool2d(x, 2)
             if number == level and fade < 1:

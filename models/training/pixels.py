@@ -6,6 +6,7 @@ The decoder is the one that serving uses, so that a network sees the same pixels
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +61,9 @@ def _decode_all(films: Sequence[Film], size: int, target: Path) -> None:
         pixels = np.lib.format.open_memmap(
             partial, mode="r+" if done else "w+", dtype=np.uint8, shape=shape
         )
+        # Takes the room now: writing a mapped file on a full disk would kill the process (SIGBUS).
+        with partial.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, partial.stat().st_size)
         progress = tqdm(total=len(films), initial=done, desc=f"decoding at {size} px", unit="film")
         for number in range(done, len(films)):
             pixels[number] = decode(films[number].path, size)
@@ -80,6 +84,6 @@ def _decode_all(films: Sequence[Film], size: int, target: Path) -> None:
 def hashes(films: Sequence[Film], pixels: Gray) -> dict[str, str]:
     """A hash of each film's pixels, for the leakage guard."""
     return {
-        film.name: hashlib.sha256(np.ascontiguousarray(pixels[number])).hexdigest()
+        film.name: hashlib.sha256(pixels[number].tobytes()).hexdigest()
         for number, film in enumerate(films)
     }

@@ -6,6 +6,7 @@ Every reader checks the columns it needs and names the file, the row and the fix
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
 from pathlib import Path
 
@@ -64,6 +65,27 @@ def require(found: dict[str, Path], names: list[str], source: Path) -> None:
         )
 
 
+def _label(path: Path, line: int, label: str, text: str | None) -> float:
+    value = number(path, line, label, text or "")
+    if value not in (0.0, 1.0) and not math.isnan(value):
+        raise TrainingError(f"{path}, line {line}: {label} is {text!r}; it is 0, 1 or blank")
+    return value
+
+
+def _scale(table: Path, row: dict[str, str], side: str) -> float:
+    """Pixels on disk per pixel of the original, 1 where the table does not say."""
+    have, original = row.get(side), row.get(f"orig_{side}")
+    if not have or not original:
+        return 1.0
+    try:
+        return float(have) / float(original)
+    except (ValueError, ZeroDivisionError):
+        raise TrainingError(
+            f"{table}: {row['image']} has {side} {have!r} and orig_{side} {original!r}; both are "
+            "lengths in pixels"
+        ) from None
+
+
 def read_plain(
     folder: Path,
     teacher: str = "",
@@ -103,8 +125,7 @@ def read_plain(
             film = size.get(row["image"])
             if film is None:
                 raise TrainingError(f"{path}, line {line}: {row['image']} is not in {table.name}")
-            scale_x = float(film.get("w") or 1) / float(film.get("orig_w") or film.get("w") or 1)
-            scale_y = float(film.get("h") or 1) / float(film.get("orig_h") or film.get("h") or 1)
+            scale_x, scale_y = (_scale(table, film, side) for side in ("w", "h"))
             x, y, w, h = (number(path, line, c, row[c]) for c in ("x", "y", "w", "h"))
             if not (w > 0 and h > 0):
                 raise TrainingError(f"{path}, line {line}: a box needs a width and a height")
@@ -119,7 +140,7 @@ def read_plain(
                 name=name,
                 path=found[name],
                 patient_id=row.get("patient_id") or name,
-                labels=tuple(number(table, line, label, row.get(label) or "") for label in LABELS),
+                labels=tuple(_label(table, line, label, row.get(label)) for label in LABELS),
                 source=row.get("source_repo") or "",
                 age=number(table, line, "age", row.get("age") or ""),
                 sex=row.get("sex") or "",

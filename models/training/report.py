@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -45,8 +46,24 @@ def _save(figure: Figure, path: Path) -> Path:
     return path
 
 
+def _confusion(counted: dict[str, Any]) -> Figure:
+    counts, names = np.asarray(counted["true_by_found"]), counted["labels"]
+    side = max(4.0, 0.6 * len(names) + 2)
+    figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
+    axes.imshow(counts, cmap="Blues")
+    for (row, column), count in np.ndenumerate(counts):
+        dark = count > counts.max() / 2
+        last = len(names) - 1
+        text = "" if row == column == last else str(count)  # nobody counts what is nowhere
+        axes.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
+    axes.set_xticks(range(len(names)), [*names[:-1], "missed"], rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), [*names[:-1], "false"])
+    axes.set(xlabel="found", ylabel="true", title="Boxes at the served thresholds, IoU 0.5")
+    return figure
+
+
 def plots(scores: Floats, films: list[Film], figures: Figures, folder: Path) -> list[Path]:
-    """Write roc.png and reliability.png (and boxes.png when boxes were judged)."""
+    """Write roc.png and reliability.png; boxes.png and confusion.png when boxes were judged."""
     folder.mkdir(parents=True, exist_ok=True)
     truth = np.asarray([film.labels for film in films], dtype=np.float64)
     roc, roc_axes = _grid("ROC per label")
@@ -82,6 +99,7 @@ def plots(scores: Floats, films: list[Film], figures: Figures, folder: Path) -> 
         )
         box_axes.legend()
         out.append(_save(figure, folder / "boxes.png"))
+        out.append(_save(_confusion(figures.boxes["confusion"]), folder / "confusion.png"))
     return out
 
 

@@ -213,7 +213,6 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
         generator.set_state(saved["generator"])
         first, spent, best, stale = saved["epoch"], saved["spent"], saved["best"], saved["stale"]
     judge = build(config.backbone, None, config.dropout).to(device)
-    log = (folder / "log.jsonl").open("a")
     progress = tqdm(total=total_epochs, initial=first, desc=folder.parent.name, unit="epoch")
     area = float("nan")
     epoch = first
@@ -230,7 +229,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
         epoch_rows = torch.cat([rows, extra_rows + len(fit)])
         order = epoch_rows[torch.randperm(len(epoch_rows), generator=generator)]
         steps = len(order) // config.batch or 1
-        losses = []
+        losses: list[float] = []
         for step in range(steps):
             done = epoch + step / steps
             warm = min(1.0, (done + 1.0 / steps) / max(config.warmup_epochs, 1e-9))
@@ -283,8 +282,8 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
             "validation_mean_auc": round(area, 4),
             "seconds": round(spent, 1),
         }
-        log.write(json.dumps(line) + "\n")
-        log.flush()
+        with (folder / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
         progress.set_postfix(auc=f"{area:.3f}", loss=f"{line['loss']:.3f}")
         progress.update()
         checkpoint.save(
@@ -306,7 +305,6 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
         if config.wall_clock_s and spent >= config.wall_clock_s:
             break
     progress.close()
-    log.close()
     judge.load_state_dict(average.state)
     logits_held = score(judge, held_images)
     np.savez(

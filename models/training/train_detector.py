@@ -228,14 +228,15 @@ def train(config: DetectorConfig, data: Path, runs: Path, base: Path = Path()) -
     description = folder / "data.yaml"
     names = "".join(f"  {number}: {label}\n" for number, label in enumerate(labels))
     description.write_text(f"path: {folder}\ntrain: train/images\nval: val/images\nnames:\n{names}")
-    given = _start_weights(config, data, runs)
-    trainer = type(
-        "Trainer", (StartedTrainer,), {"start": given, "labels": len(labels), "taken": 0}
-    )
+    given, count = _start_weights(config, data, runs), len(labels)
+
+    class Trainer(StartedTrainer):
+        start, labels, taken = given, count, 0
+
     started = time.monotonic()
     yolo = YOLO(f"{config.backbone}.yaml", task="detect")
     yolo.train(
-        trainer=trainer,
+        trainer=Trainer,
         data=str(description),
         imgsz=config.size_px,
         epochs=config.epochs,
@@ -300,7 +301,7 @@ def train(config: DetectorConfig, data: Path, runs: Path, base: Path = Path()) -
         "map50_95": round(result.map50_95, 4),
         "froc": {str(rate): round(value, 4) for rate, value in result.froc.items()},
         "films": {"train": len(fit), "validation": len(held), "validation_boxes": result.boxes},
-        "tensors_started_from": trainer.taken,
+        "tensors_started_from": Trainer.taken,
         "seconds": round(seconds, 1),
     }
     (folder / "result.json").write_text(json.dumps(summary, indent=1) + "\n")

@@ -169,7 +169,8 @@ def _small(images: pixels.Gray) -> NDArray[np.float32]:
     tensor = torch.from_numpy(np.array(images))[:, None].float()
     flat = functional.interpolate(tensor, size=COMPARE_PX, mode="area").flatten(1)
     flat = flat - flat.mean(dim=1, keepdim=True)
-    return (flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-6)).numpy()
+    units: NDArray[np.float32] = (flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-6)).numpy()
+    return units
 
 
 def copy_limit(images: pixels.Gray, patients: list[str]) -> float:

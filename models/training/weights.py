@@ -227,8 +227,37 @@ def _import(args: argparse.Namespace) -> ModelCard:
     return cards.load(name)
 
 
+def _quantize(args: argparse.Namespace) -> str:
+    """INT8 of a shelf's classifier from --data; what was reached, in words."""
+    from models.training.cli import data_folder
+    from models.training.quantize import quantize
+    from models.training.readers import read_plain
+    from models.training.splits import load_split
+
+    split = load_split(args.split)
+    if not args.folds or not set(args.folds) < set(range(len(split.folds))):
+        raise TrainingError(
+            f"--folds names the folds that judge, some of 0 to {len(split.folds) - 1}; the others "
+            "give the ranges"
+        )
+    films = {film.name: film for film in read_plain(data_folder(args.data))}
+    if strangers := [name for fold in split.folds for name in fold if name not in films]:
+        raise TrainingError(f"{args.split}: {strangers[0]} is not among the films of the data")
+    judged = [films[name] for fold in args.folds for name in sorted(split.folds[fold])]
+    others = [
+        films[name]
+        for fold, names in enumerate(split.folds)
+        if fold not in args.folds
+        for name in sorted(names)
+    ]
+    ranges = others[:: max(1, len(others) // args.films)][: args.films]
+    target = args.target or f"{args.name}-int8"
+    card, found = quantize(args.name, target, ranges, judged)
+    return f"{card.name}: kept: {found}; 'goldentime weights use {card.name}' lets it serve"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """List, verify, choose or import weights; the exit status."""
+    """List, verify, choose, import or quantise weights; the exit status."""
     parser = argparse.ArgumentParser(prog="goldentime weights", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every weight; * serves")
@@ -242,6 +271,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     bring.add_argument("--card", type=Path, help="card.json of a plain file")
     bring.add_argument("--backbone", default="", help="network of a plain .pt")
     bring.add_argument("--name", help="name on the shelf")
+    smaller = commands.add_parser("quantize", help="static INT8, kept only if good and faster")
+    smaller.add_argument("name", help="a classifier of the shelf")
+    smaller.add_argument("--data", help="folder with labels.csv and the films")
+    smaller.add_argument("--split", type=Path, required=True, help="split file: its test is unused")
+    smaller.add_argument(
+        "--folds",
+        type=lambda text: [int(part) for part in text.split(",")],
+        default=[0],
+        help="folds that judge (a comma list); films of the others give the ranges",
+    )
+    smaller.add_argument("--films", type=int, default=64, help="how many films give the ranges")
+    smaller.add_argument("--name", dest="target", help="name on the shelf (default: NAME-int8)")
     args = parser.parse_args(argv)
     try:
         if args.command == "list":
@@ -253,6 +294,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif args.command == "use":
             card = use(args.name)
             print(f"{args.name} now serves to {card.kind}")
+        elif args.command == "quantize":
+            print(_quantize(args))
         else:
             card = _import(args)
             print(f"{card.name}: imported; 'goldentime weights use {card.name}' lets it serve")

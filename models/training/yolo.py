@@ -27,7 +27,7 @@ def _full(answer: Any) -> Any:
     return answer
 
 
-class MixedModel(DetectionModel):  # type: ignore[misc]
+class MixedModel(DetectionModel):
     """A detection network that trains in bfloat16 where the processor has it."""
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
@@ -35,7 +35,7 @@ class MixedModel(DetectionModel):  # type: ignore[misc]
             return _full(super().predict(*args, **kwargs))
 
 
-class StartedTrainer(DetectionTrainer):  # type: ignore[misc]
+class StartedTrainer(DetectionTrainer):
     """ultralytics' trainer whose network starts from `start`, by tensor name and shape."""
 
     start: ClassVar[dict[str, Tensor]] = {}

@@ -189,6 +189,10 @@ def test_a_case_goes_from_the_crews_phone_to_an_er_and_back(
     waiting = card(er, case_id)
     expect(waiting).to_contain_text("ETA")
     expect(waiting).to_contain_text("operating point")
+    expect(waiting).to_contain_text("specificity 90 % on validation films")
+    for page in (case, waiting):
+        expect(page.locator(".prediction-set")).to_contain_text("At 90 % coverage:")
+        expect(page.locator(".prediction-set")).to_contain_text("of 14 findings")
     for notice in NOTICES:
         expect(waiting).to_contain_text(notice)
     assert "probability" not in er.locator("main").inner_text().lower()
@@ -292,7 +296,16 @@ def test_a_korean_browser_gets_korean_pages(installation: Installation, sign_in:
     case_id, ers = submit(installation)
     er = sign_in(ers[0], locale="ko-KR")
     waiting = card(er, case_id)
-    for words in ("수용 가능", "수용 곤란", "도착 예정", "활력징후", "기준점", *NOTICES):
+    for words in (
+        "수용 가능",
+        "수용 곤란",
+        "도착 예정",
+        "활력징후",
+        "기준점",
+        "특이도 90%",
+        "포함률 90% 목록",
+        *NOTICES,
+    ):
         expect(waiting).to_contain_text(words)
     expect(er.locator("html")).to_have_attribute("lang", "ko")
     assert "거절" not in er.content()

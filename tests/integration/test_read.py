@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models import card, xray
-from models.card import Fit, InputSpec, ModelKind
+from models.card import Calibration, CalibrationMethod, Fit, InputSpec, ModelKind
 from models.phantom import as_dicom, phantom
 from tests import onnx_graphs
 from tests.unit.test_card import a_card
@@ -44,7 +44,17 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (classify / card.MODEL_FILE).write_bytes(
         onnx_graphs.classifier(np.zeros((len(LABELS), 1)), bias)
     )
-    fields = {"labels": LABELS, "thresholds": dict.fromkeys(LABELS, 0.5), "calibration": None}
+    even = dict.fromkeys(LABELS, 1.0)
+    figures = {
+        "prevalence": dict.fromkeys(LABELS, 0.2),
+        "conformal_set": {"coverage": 0.9, "thresholds": dict.fromkeys(LABELS, 0.3)},
+    }
+    fields = {
+        "labels": LABELS,
+        "thresholds": dict.fromkeys(LABELS, 0.5),
+        "calibration": Calibration(CalibrationMethod.PLATT, even, dict.fromkeys(LABELS, 0.0)),
+        "figures": figures,
+    }
     card.write(a_card(**fields), classify)
     boxes = np.array([(32, 32, 16, 8, 0.9)]).T
     (detect / card.MODEL_FILE).write_bytes(onnx_graphs.detector(boxes))
@@ -88,6 +98,37 @@ def test_one_line_per_file_with_boxes_in_its_own_pixels(weights: list[str], film
     assert set(large["seconds"]) == {"decode", "classify", "detect"}
     for role in ("classifier", "detector"):
         assert set(large["model"][role]) == {"name", "version", "sha256"}
+
+
+def test_a_sites_prevalence_makes_scores_probabilities(weights: list[str], films: Path) -> None:
+    plain = lines(read(films / "film.dcm", "--json", *weights))[0]
+    assert plain["score_kind"] == "score"
+    likely = [label for label in LABELS if plain["scores"][label] >= 0.3]
+    assert plain["prediction_set"] == {"coverage": 0.9, "labels": likely}
+    site = films / "site.json"
+    site.write_text(json.dumps(dict.fromkeys(LABELS, 0.01)))
+    done = read(films / "film.dcm", "--json", "--site-prevalence", site, *weights)
+    assert (done.returncode, done.stderr) == (0, "")
+    there = lines(done)[0]
+    assert there["score_kind"] == "probability"
+    for label in LABELS:
+        assert there["scores"][label] < plain["scores"][label]
+    for same in ("above_threshold", "prediction_set", "top3"):
+        assert there[same] == plain[same]
+    table = read(films / "film.dcm", "--site-prevalence", site, *weights).stdout
+    assert "probability of each finding" in table
+    assert "at 90% coverage: Atelectasis" in table
+
+
+def test_a_prevalence_that_fits_nothing_is_refused_at_the_start(
+    weights: list[str], films: Path
+) -> None:
+    site = films / "site.json"
+    site.write_text('{"Mass": 0.1}')
+    done = read(films / "film.dcm", "--site-prevalence", site, *weights)
+    assert done.returncode == 1
+    assert "lacks Atelectasis" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_bad_file_is_a_line_and_the_others_are_read(weights: list[str], films: Path) -> None:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from models.card import NIH_LABELS
+from models.card import NIH_LABELS, Calibration, CalibrationMethod
+from models.operating import Operating
 from models.training import calibrate, detection_metrics, metrics
-from models.training.detection_metrics import FilmBoxes
+from models.training.detection_metrics import FilmBoxes, LabelledBoxes
+from tests.unit.test_card import a_card
 
 
 @pytest.fixture
@@ -73,14 +75,6 @@ def test_calibration_finds_temperature_and_bias() -> None:
     assert metrics.mean_ece(truth, calibrate.apply(fitted, logits * 3 + 1.5)) < 0.03
 
 
-def test_prior_shift_keeps_a_score_at_its_own_prevalence_and_scales_odds() -> None:
-    assert calibrate.shift_prior(0.3, 0.2, 0.2) == pytest.approx(0.3)
-    moved = calibrate.shift_prior(0.5, 0.36, 0.013)
-    assert moved / (1 - moved) == pytest.approx(0.013 / 0.987 * 0.64 / 0.36)
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        calibrate.shift_prior(0.5, 0.0, 0.1)
-
-
 def test_a_conformal_set_holds_what_it_promises_on_fresh_films() -> None:
     generator = np.random.default_rng(2)
     truth = (generator.random((4000, 14)) < 0.2).astype(float)
@@ -96,6 +90,46 @@ def test_a_conformal_set_holds_what_it_promises_on_fresh_films() -> None:
     few = np.zeros((50, 14))
     few[:5] = 1.0
     assert set(calibrate.conformal_thresholds(scores[:50], few, 0.9).values()) == {0.0}
+
+
+@pytest.mark.parametrize("site", [None, 0.01, 0.6])
+def test_served_sets_cover_what_they_promise_whatever_the_sites_prevalence(
+    site: float | None,
+) -> None:
+    """Thresholds from films at 20 %, sets for fresh films at the site's own prevalence."""
+    generator = np.random.default_rng(5)
+
+    def films(count: int, prevalence: float) -> tuple[np.ndarray, np.ndarray]:
+        truth = (generator.random((count, 14)) < prevalence).astype(float)
+        return truth, calibrate.sigmoid(generator.normal(size=truth.shape) + truth - 1.5)
+
+    truth, scores = films(3000, 0.2)
+    labels = NIH_LABELS
+    card = a_card(
+        labels=labels,
+        thresholds=dict.fromkeys(labels, 0.5),
+        calibration=Calibration(
+            CalibrationMethod.PLATT, dict.fromkeys(labels, 1.0), dict.fromkeys(labels, 0.0)
+        ),
+        figures={
+            "prevalence": dict.fromkeys(labels, 0.2),
+            "conformal_set": {
+                "coverage": 0.9,
+                "thresholds": calibrate.conformal_thresholds(scores, truth, 0.9),
+            },
+        },
+    )
+    operating = Operating(card, site and dict.fromkeys(labels, site))
+    truth, scores = films(3000, site or 0.2)
+    there = found = size = 0
+    for wanted, row in zip(truth, scores, strict=True):
+        chosen = operating.prediction_set(dict(zip(labels, row, strict=True)))
+        assert chosen is not None
+        there += int(wanted.sum())
+        found += sum(wanted[labels.index(label)] > 0.5 for label in chosen.labels)
+        size += len(chosen.labels)
+    assert found / there == pytest.approx(0.9, abs=0.02)
+    assert size / len(truth) < 13  # it leaves something out
 
 
 def boxes(*corners: tuple[float, float, float, float]) -> np.ndarray:
@@ -126,6 +160,28 @@ def test_a_second_box_on_the_same_finding_is_a_false_positive() -> None:
     assert detection_metrics.froc([worse_first], (0.5, 1.0)) == {0.5: 0.0, 1.0: 1.0}
     assert detection_metrics.threshold_at_false_positives([worse_first], 0.5) == 1.0
     assert detection_metrics.threshold_at_false_positives([twice] * 4, 0.5) > 0.8
+
+
+def test_confusion_of_boxes_counts_hits_mistaken_labels_misses_and_false_ones() -> None:
+    none = np.array([], dtype=np.intp)
+    films = [
+        # one hit, one box under the wrong label, one missed
+        LabelledBoxes(
+            boxes((0, 0, 10, 10), (20, 20, 30, 30), (50, 50, 60, 60)),
+            np.array([0, 1, 1]),
+            boxes((0, 0, 10, 9), (20, 20, 30, 30)),
+            np.array([0, 0]),
+        ),
+        # a second box on the same finding is false, and so is one on a film without any
+        LabelledBoxes(
+            boxes((0, 0, 10, 10)),
+            np.array([1]),
+            boxes((0, 0, 10, 10), (0, 0, 10, 10)),
+            np.array([1, 1]),
+        ),
+        LabelledBoxes(boxes(), none, boxes((0, 0, 5, 5)), np.array([0])),
+    ]
+    assert detection_metrics.confusion(films, 2).tolist() == [[1, 0, 0], [1, 1, 1], [1, 1, 0]]
 
 
 def test_pointing_game() -> None:

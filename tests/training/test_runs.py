@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -134,14 +135,28 @@ def test_evaluate_writes_figures_plots_and_a_page(
     figures = json.loads((out / "figures.json").read_text())
     assert figures["films"] == len(json.loads((place / "split.json").read_text())["test"])
     assert {path.name for path in out.iterdir()} >= {"roc.png", "reliability.png", "report.html"}
-    assert "not for diagnosis" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "not for diagnosis" in page
+    for printed_too in ("AUPRC", "sens@.9", "ECE", "95 %", "prediction set"):
+        assert printed_too in printed
+        assert printed_too in page
+    assert_needs_nothing_beside_it(page, pictures=2)
     assert cards.load(shipped).figures["test"]["mean_auc"]["value"] == pytest.approx(
         figures["mean_auc"], abs=1e-4
     )
 
 
+def assert_needs_nothing_beside_it(page: str, pictures: int) -> None:
+    """Pictures are inside; nothing is fetched, no script runs."""
+    sources = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"'\s>)]+)""", page)
+    assert len(sources) == pictures
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "<script" not in page
+    assert "<link" not in page
+
+
 def test_a_detector_run_ends_in_a_file_that_serves(
-    shipped: Path, films_folder: Path, place: Path
+    shipped: Path, films_folder: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = configured(place, "boxes", size_px=96, epochs=2, batch=8, trunk_run="tiny", rate=0.001)
     data = ["--data", str(films_folder), "--runs", str(place)]
@@ -160,6 +175,24 @@ def test_a_detector_run_ends_in_a_file_that_serves(
     found = Detector(card).read(film, min_score=1e-4).boxes
     assert found
     assert all(0 <= box.x0 < box.x1 <= 96 for box in found)
+
+    out = place / "evaluation with boxes"
+    arguments = ["--labels", str(films_folder / "labels.csv"), "--weight", str(shipped)]
+    arguments += ["--images", str(films_folder), "--boxes", "boxes.csv"]
+    arguments += ["--detector", str(place / "weights" / "boxes"), "--out", str(out)]
+    capsys.readouterr()
+    assert evaluate(arguments) == 0
+    printed = capsys.readouterr().out
+    for figure in ("mAP50 ", "mAP50-95", "false positives per film", "missed", "false"):
+        assert figure in printed
+    assert {path.name for path in out.glob("*.png")} == {
+        *("roc.png", "reliability.png", "boxes.png", "confusion.png"),
+    }
+    assert_needs_nothing_beside_it((out / "report.html").read_text(), pictures=4)
+    confusion = json.loads((out / "figures.json").read_text())["boxes"]["confusion"]
+    assert confusion["labels"] == ["lung_opacity", "none"]
+    true_boxes = len((films_folder / "boxes.csv").read_text().splitlines()) - 1
+    assert sum(confusion["true_by_found"][0]) == true_boxes  # each was found or missed
 
 
 def test_mistakes_end_in_a_sentence_not_a_traceback(

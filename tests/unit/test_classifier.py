@@ -13,8 +13,10 @@ from models import card
 from models.card import BadCard, ModelCard, ModelKind
 from models.classifier import Classifier
 from models.network import NetworkFailure
+from models.operating import BadPrevalence, PredictionSet, shift_prior
 from tests import onnx_graphs
 from tests.unit.test_card import LABELS, a_card
+from tests.unit.test_operating import FIGURES, SITE
 
 GRAY = np.full((100, 80), 204, np.uint8)  # (204 / 255 - 0.5) / 0.25 = 1.2
 
@@ -49,6 +51,25 @@ def test_nothing_above_threshold_is_a_result(tmp_path: Path) -> None:
     reading = Classifier(made(tmp_path, [0.0, 0.0], [-5.0, -5.0])).read(GRAY)
     assert reading.above_threshold == ()
     assert len(reading.top3) == 2
+
+
+def test_a_site_moves_scores_and_thresholds_together(tmp_path: Path) -> None:
+    """Mass is just above its threshold before and after; only the ranking may change."""
+    card_ = made(tmp_path, [0.0, 0.0], [0.02, 3.0], figures=FIGURES)
+    here = Classifier(card_).read(GRAY)
+    there = Classifier(card_, site_prevalence=SITE).read(GRAY)
+    assert set(here.above_threshold) == set(there.above_threshold) == {"Mass", "Nodule"}
+    assert here.scores["Mass"] > 0.5
+    assert there.scores["Mass"] == pytest.approx(shift_prior(here.scores["Mass"], 0.2, 0.02))
+    assert here.prediction_set == there.prediction_set
+    with pytest.raises(BadPrevalence, match="lacks Nodule"):
+        Classifier(card_, site_prevalence={"Mass": 0.1})
+
+
+def test_the_prediction_set_of_a_film_comes_with_its_scores(tmp_path: Path) -> None:
+    """Mass: sigmoid(-8 / 2) is below 0.1 and left out; Nodule's 0.0 leaves it never out."""
+    reading = Classifier(made(tmp_path, [0.0, 0.0], [-8.0, -8.0], figures=FIGURES)).read(GRAY)
+    assert reading.prediction_set == PredictionSet(0.9, ("Nodule",))
 
 
 def test_activation_maps_come_per_label(tmp_path: Path) -> None:

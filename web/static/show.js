@@ -166,42 +166,83 @@ export function film(shown) {
   );
 }
 
-/** The three highest scores, each against its operating point; scores are no probabilities. */
+/** The three highest scores, each against its operating point, and the prediction set. They are
+ * called probabilities only where a site's prevalence is set (score_kind). */
 export function findings(image) {
   if (!image || image.unusable_reason) return null;
   const waits = image.readings.some((r) => r.status === "pending" || r.status === "running");
   const failed = image.readings.some((r) => r.status === "failed");
+  const chance = image.score_kind === "probability";
+  const line = (finding) => findingLine(finding, chance);
   // Operating points differ by label: one that is passed may lie below the three highest scores.
   const top = new Set(image.top3.map((finding) => finding.label));
   const also = image.findings.filter((f) => f.above_threshold && !top.has(f.label));
   return el(
     "section",
     { class: "findings" },
-    el("h4", {}, t("findings.title")),
+    el("h4", {}, t(chance ? "findings.title_probability" : "findings.title")),
     image.nothing_above_threshold ? el("p", { class: "note" }, t("findings.none_above")) : null,
-    el("ol", {}, image.top3.map(findingLine)),
+    el("ol", {}, image.top3.map(line)),
     also.length
-      ? [el("p", { class: "quiet" }, t("findings.also")), el("ul", {}, also.map(findingLine))]
+      ? [el("p", { class: "quiet" }, t("findings.also")), el("ul", {}, also.map(line))]
       : null,
+    predictionSet(image),
     waits ? el("p", { class: "quiet busy" }, t("film.reading")) : null,
     failed ? el("p", { class: "note warn" }, t("film.reading_failed")) : null,
     aiNotice(),
   );
 }
 
-function findingLine(finding) {
+function predictionSet(image) {
+  const set = image.prediction_set;
+  if (!set) return null;
+  const coverage = percent(set.coverage);
+  const labels = set.labels.map((label) => word("label", label)).join(", ");
+  return el(
+    "p",
+    { class: "quiet prediction-set" },
+    el("b", {}, t("findings.set", { coverage })),
+    ` ${labels || t("common.none")} `,
+    t("findings.set_size", { n: set.labels.length, all: image.findings.length }),
+    ". ",
+    t("findings.set_meaning", { coverage }),
+  );
+}
+
+function percent(share) {
+  return (100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0);
+}
+
+function findingLine(finding, chance) {
+  const value = (score) => (chance ? `${percent(score)} %` : score.toFixed(2));
+  const side = t(finding.above_threshold ? "findings.above" : "findings.below");
+  const known = (number) => number !== null && number !== undefined;
   return el(
     "li",
     { class: finding.above_threshold ? "above" : "below" },
     el("b", {}, word("label", finding.label)),
     " ",
-    el("span", { class: "score" }, t("findings.score", { score: finding.score.toFixed(2) })),
-    " ",
     el(
       "span",
-      { class: "against" },
-      t(finding.above_threshold ? "findings.above" : "findings.below"),
+      { class: "score" },
+      t(chance ? "findings.probability" : "findings.score", { score: value(finding.score) }),
     ),
+    " ",
+    el("span", { class: "against" }, side),
+    known(finding.threshold)
+      ? el(
+          "small",
+          { class: "quiet point" },
+          " ",
+          known(finding.sensitivity)
+            ? t("findings.point", {
+                threshold: value(finding.threshold),
+                sensitivity: percent(finding.sensitivity),
+                specificity: percent(finding.specificity),
+              })
+            : t("findings.point_bare", { threshold: value(finding.threshold) }),
+        )
+      : null,
   );
 }
 

@@ -172,7 +172,9 @@ class House:
 
     # --- what workers do -------------------------------------------------------------------------
 
-    def read_films(self, scores: Mapping[str, float] = SCORES) -> None:
+    def read_films(
+        self, scores: Mapping[str, float] = SCORES, classifier: Mapping[str, Any] = MODEL
+    ) -> None:
         """Finish every reading that waits, as both pools would."""
         for kind in ReadingKind:
             while claim := self.record.again(
@@ -183,9 +185,10 @@ class House:
                     if kind is ReadingKind.CLASSIFY
                     else [reading.Found("lung_opacity", 0.7, True, (40.0, 60.0, 200.0, 220.0))]
                 )
+                model = dict(classifier) if kind is ReadingKind.CLASSIFY else MODEL
                 self.record.again(
-                    lambda s, claim=claim, found=found: reading.done(
-                        s, self.settings, claim, found, MODEL, {"run": 0.1}
+                    lambda s, claim=claim, found=found, model=model: reading.done(
+                        s, self.settings, claim, found, model, {"run": 0.1}
                     )
                 )
 

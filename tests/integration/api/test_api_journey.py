@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as Picture
 
 from broker.lifecycle import ReadingStatus, Role
-from tests.integration.api.doors import CASE, HERE, PASSWORD, VITALS, Caller, House, film
+from tests.integration.api.doors import CASE, HERE, MODEL, PASSWORD, VITALS, Caller, House, film
 
 
 def heard(who: Caller, case_id: str) -> list[str]:
@@ -396,3 +396,41 @@ def test_answers_are_not_kept(house: House, path: str) -> None:
     answer = house.crew.get(path)
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_scores_come_with_what_they_mean(house: House) -> None:
+    """What the model said of its scores when it read the film stands beside each of them."""
+    points = {"Effusion": {"threshold": 0.5, "sensitivity": 0.45, "specificity": 0.9}}
+    meaning = {
+        **MODEL,
+        "score_kind": "probability",
+        "operating_points": points,
+        "prediction_set": {"coverage": 0.9, "labels": ["Effusion", "Cardiomegaly"]},
+    }
+    case_id = house.crew.submit(image=film()).json["case_id"]
+    house.read_films(classifier=meaning)
+    case = house.case(house.crew, case_id)
+    image = case["image"]
+    assert image["score_kind"] == "probability"
+    assert image["prediction_set"] == meaning["prediction_set"]
+    effusion, cardiomegaly, _ = image["top3"]
+    assert {name: effusion[name] for name in points["Effusion"]} == points["Effusion"]
+    assert (cardiomegaly["threshold"], cardiomegaly["sensitivity"]) == (None, None)
+    assert [r["model"] for r in image["readings"]] == [MODEL, MODEL]
+    room = house.er_of(case["offers"][0])
+    shown = room.get(f"/offers/{case['offers'][0]['id']}").json["case"]["image"]
+    assert {name: shown[name] for name in ("score_kind", "prediction_set", "top3")} == {
+        name: image[name] for name in ("score_kind", "prediction_set", "top3")
+    }
+
+
+def test_nothing_above_its_threshold_is_a_result_and_not_known_is_none(house: House) -> None:
+    case_id = house.crew.submit(image=film()).json["case_id"]
+    image = house.case(house.crew, case_id)["image"]
+    assert image["nothing_above_threshold"] is None
+    house.read_films({"Effusion": 0.31, "Mass": 0.2, "Nodule": 0.1, "Hernia": 0.01})
+    image = house.case(house.crew, case_id)["image"]
+    assert image["nothing_above_threshold"] is True
+    assert len(image["top3"]) == 3
+    # a reading of a version that kept no meaning shows scores, and no set
+    assert (image["score_kind"], image["prediction_set"]) == (None, None)

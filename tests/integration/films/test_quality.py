@@ -38,6 +38,28 @@ def test_every_drawn_chest_is_usable(label: str | None) -> None:
     assert judged(film.pixels) == quality.Verdict(True)
 
 
+def a_screen() -> Pixels:
+    """Windows on a desktop, bright where a chest is bright, so that the likeness is fooled."""
+    screen = np.full((256, 256), 60, np.uint8)
+    screen[130:, 20:236] = 230
+    screen[:130, 100:156] = 200
+    screen[10:30, 10:60] = 90
+    return screen
+
+
+def a_gradient() -> Pixels:
+    """Brighter towards the lower middle, as a chest is."""
+    y, x = np.mgrid[:256, :256]
+    return (255 - np.hypot(x - 128, y - 230) * 0.9).clip(0, 255).astype(np.uint8)
+
+
+def a_page() -> Pixels:
+    """Text over a shadow that looks like a chest from afar."""
+    rows = np.indices((256, 256))[0]
+    ink = (np.random.default_rng(2).random((256, 256)) < 0.5) & (rows % 8 < 5)
+    return np.where(ink, CHEST // 4, CHEST).astype(np.uint8)
+
+
 UNUSABLE = {
     "small": (resize_to(CHEST, 100), UnusableReason.TOO_SMALL),
     "a strip": (np.repeat(CHEST, 3, axis=1)[:, :700], UnusableReason.WRONG_SHAPE),
@@ -50,6 +72,11 @@ UNUSABLE = {
         np.where(np.indices((256, 256))[0] % 16 < 4, CHEST, 255).astype(np.uint8),
         UnusableReason.NOT_A_FRONTAL_CHEST,
     ),
+    "a screen": (a_screen(), UnusableReason.NOT_A_FRONTAL_CHEST),
+    "a gradient": (a_gradient(), UnusableReason.NOT_A_FRONTAL_CHEST),
+    "a page": (a_page(), UnusableReason.NOT_A_FRONTAL_CHEST),
+    "the lower half": (CHEST[128:].copy(), UnusableReason.WRONG_SHAPE),
+    "the left half": (CHEST[:, :128].copy(), UnusableReason.WRONG_SHAPE),
     "on its side": (np.rot90(CHEST).copy(), UnusableReason.TURNED),
     "on its head": (np.rot90(CHEST, 2).copy(), UnusableReason.TURNED),
 }
@@ -61,6 +88,18 @@ def test_what_cannot_be_read_has_a_reason_and_an_advice(name: str) -> None:
     verdict = judged(pixels)
     assert (verdict.usable, verdict.reason) == (False, reason)
     assert ":" in verdict.message
+
+
+@pytest.mark.parametrize("name", ["a screen", "a gradient", "a page"])
+def test_texture_tells_what_likeness_alone_would_pass(name: str) -> None:
+    assert quality.likeness(UNUSABLE[name][0])[1] > quality.MIN_LIKENESS
+
+
+@pytest.mark.parametrize("border", [0, 128, 255])
+def test_a_plain_border_does_not_count(border: int) -> None:
+    framed = np.full((500, 700), border, np.uint8)
+    framed[100:356, 300:556] = CHEST
+    assert judged(framed) == quality.Verdict(True)
 
 
 def test_exchanged_black_and_white_is_mended() -> None:
