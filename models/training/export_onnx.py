@@ -14,7 +14,6 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from models.training.backbones import FilmReader
 from models.training.pixels import Gray
 from models.training.records import TrainingError
 
@@ -26,7 +25,7 @@ MAX_DIFFERENCE = 2e-3
 class Ensemble(nn.Module):
     """Mean of the logits and of the maps of networks of one size."""
 
-    def __init__(self, members: Sequence[FilmReader]) -> None:
+    def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
 
@@ -46,7 +45,7 @@ class Parity:
     rank_agreement: float
 
 
-def export(members: Sequence[FilmReader], size_px: int, path: Path) -> None:
+def export(members: Sequence[nn.Module], size_px: int, path: Path) -> None:
     """Write the mean of `members` as ONNX: input (1, 1, S, S), outputs logits and cam."""
     network = Ensemble(members).eval().to(memory_format=torch.contiguous_format)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +65,7 @@ def export(members: Sequence[FilmReader], size_px: int, path: Path) -> None:
     path.write_bytes(stream.getvalue())
 
 
-def check(members: Sequence[FilmReader], path: Path, films: Gray) -> Parity:
+def check(members: Sequence[nn.Module], path: Path, films: Gray) -> Parity:
     """Compare torch and onnxruntime on real films (N, S, S); TrainingError if they disagree."""
     network = Ensemble(members).eval()
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from models import card as cards
 from models.training import calibrate, checkpoint, export_onnx, metrics, pixels
 from models.training.backbones import FilmReader, build
-from models.training.config import ClassifierConfig, DetectorConfig, read_config
+from models.training.config import ClassifierConfig, DetectorConfig, RidgeConfig, read_config
 from models.training.detection_metrics import (
     FilmBoxes,
     average_precision,
@@ -27,6 +28,7 @@ from models.training.detection_metrics import (
 from models.training.evaluate import Figures
 from models.training.readers import read_plain
 from models.training.records import LABELS, Film, TrainingError
+from models.training.train_ridge import reader_of
 
 LICENCE = (
     "Non-commercial research only, because the terms of the training data (NIH ChestX-ray14, "
@@ -94,6 +96,19 @@ def _keep_run(run: Path, folds: list[int], record: Path) -> None:
                 shutil.copyfile(run / f"fold{fold}" / name, target / name)
 
 
+@dataclass(frozen=True)
+class Made:
+    """How a classifier came about: its networks, and what its card says of them."""
+
+    networks: list[nn.Module]
+    size_px: int
+    architecture: str
+    soft_targets: bool
+    started_from: str
+    licence_extra: str
+    run: dict[str, Any]
+
+
 def ship_classifier(
     run: Path,
     folds: list[int],
@@ -104,26 +119,87 @@ def ship_classifier(
     weights: Path = cards.WEIGHTS,
     records: Path | None = None,
 ) -> cards.ModelCard:
-    """Write weights/<name>/{model.onnx,card.json} from the named folds of a run."""
+    """Write weights/<name>/{model.onnx,card.json}: the mean of the named folds' networks."""
     config = read_config(run / f"fold{folds[0]}" / "config.yaml", ClassifierConfig)
-    held = out_of_fold(run, folds)
+    made = Made(
+        networks=[*members(run, folds, config)],
+        size_px=config.size_px,
+        architecture=f"{config.backbone}, mean and max pooling"
+        + (f", mean of {len(folds)} networks" if len(folds) > 1 else ""),
+        soft_targets=bool(config.teacher and config.teacher_share > 0),
+        started_from="YOLOv5n's COCO weights (ultralytics, AGPL-3.0)"
+        if config.init
+        else "random weights",
+        licence_extra="Started from ultralytics' AGPL-3.0 weights. " if config.init else "",
+        run={"seed": config.seed, "folds": folds, "size_px": config.size_px},
+    )
+    finished = _write(made, out_of_fold(run, folds), name, version, data, runs, weights)
+    _keep_run(run, folds, (records or Path(__file__).parent / "shipped") / name)
+    return finished
+
+
+def ship_ridge(
+    run: Path,
+    name: str,
+    version: str,
+    data: Path,
+    runs: Path,
+    weights: Path = cards.WEIGHTS,
+    records: Path | None = None,
+) -> cards.ModelCard:
+    """Write weights/<name>/{model.onnx,card.json}: the head fitted on all films outside the final
+    test set, calibrated on the scores of the folds' heads."""
+    config = read_config(run / "fold0" / "config.yaml", RidgeConfig)
+    saved = checkpoint.load(run / "all" / "head.pt")
+    if saved is None:
+        raise TrainingError(f"{run} holds no head: run 'goldentime train ridge' first")
+    reader = reader_of(config, None)
+    reader.load_state_dict(saved["ema"])
+    folds = sorted(int(path.name.removeprefix("fold")) for path in run.glob("fold*"))
+    trunks = config.trunks.replace("@", " at ")
+    made = Made(
+        networks=[reader.eval()],
+        size_px=config.size_px,
+        architecture=f"frozen lower blocks of {trunks} px; means over film and "
+        f"{config.grid} x {config.grid} cells; ridge regression",
+        soft_targets=bool(config.teacher and config.teacher_share > 0),
+        started_from=f"the published weights of {config.init}, left as they are"
+        if config.init
+        else "random weights, left as they are",
+        licence_extra=f"The trunks' weights: {config.init}, Apache-2.0. " if config.init else "",
+        run={"folds": folds, "size_px": config.size_px, "strength": config.strength},
+    )
+    finished = _write(made, out_of_fold(run, folds), name, version, data, runs, weights)
+    _keep_run(run, folds, (records or Path(__file__).parent / "shipped") / name)
+    return finished
+
+
+def _write(
+    made: Made,
+    held: OutOfFold,
+    name: str,
+    version: str,
+    data: Path,
+    runs: Path,
+    weights: Path,
+) -> cards.ModelCard:
+    """Export, check, calibrate and describe a classifier."""
     films = {film.name: film for film in read_plain(data)}
     chosen = [films[film] for film in held.names]
     patients = [film.patient_id for film in chosen]
     calibration = calibrate.fit(held.logits, held.truth)
-    parts = held.folds if len(folds) > 1 else _halves(chosen)
+    parts = held.folds if len(held.folds) > 1 else _halves(chosen)
     honest = calibrate.cross_fitted(held.logits, held.truth, parts)
     scores = calibrate.apply(calibration, held.logits)
     points = calibrate.operating_points(scores, held.truth)
-    networks = members(run, folds, config)
     folder = weights / name
-    export_onnx.export(networks, config.size_px, folder / "model.onnx")
-    sample = pixels.load(chosen[:: max(1, len(chosen) // 48)][:48], config.size_px, runs / "cache")
-    parity = export_onnx.check(networks, folder / "model.onnx", sample)
+    export_onnx.export(made.networks, made.size_px, folder / "model.onnx")
+    sample = pixels.load(chosen[:: max(1, len(chosen) // 48)][:48], made.size_px, runs / "cache")
+    parity = export_onnx.check(made.networks, folder / "model.onnx", sample)
     area = metrics.mean_auc(held.truth, held.logits)
     measured_on = (
         f"{len(chosen)} validation films of {len(set(patients))} patients, each scored by a "
-        f"network that saw neither film nor patient ({len(folds)} fold(s)), positives enriched"
+        f"network that saw neither film nor patient ({len(held.folds)} fold(s)), positives enriched"
     )
     prevalence = {
         label: round(float(np.nanmean(held.truth[:, k])), 4) for k, label in enumerate(LABELS)
@@ -141,13 +217,10 @@ def ship_classifier(
     card = cards.ModelCard(
         name=name,
         kind=cards.ModelKind.CLASSIFY,
-        architecture=(
-            f"{config.backbone}, mean and max pooling"
-            + (f", mean of {len(folds)} networks" if len(folds) > 1 else "")
-        ),
+        architecture=made.architecture,
         version=version,
         labels=LABELS,
-        input=cards.InputSpec(config.size_px, 1, (0.0,), (1.0,), cards.Fit.STRETCH),
+        input=cards.InputSpec(made.size_px, 1, (0.0,), (1.0,), cards.Fit.STRETCH),
         thresholds=thresholds,
         calibration=calibration,
         score_kind=cards.ScoreKind.SCORE,
@@ -158,19 +231,13 @@ def ship_classifier(
             + (
                 "; soft targets from a public DenseNet-121 (jrzech/reproduce-chexnet) on films it "
                 "was not trained on"
-                if config.teacher and config.teacher_share > 0
+                if made.soft_targets
                 else ""
             )
-            + (
-                "; started from YOLOv5n's COCO weights (ultralytics, AGPL-3.0)"
-                if config.init
-                else "; started from random weights"
-            )
+            + f"; started from {made.started_from}"
             + ". Scores are calibrated to the prevalence in figures.prevalence, not to a site's."
         ),
-        licence=LICENCE.format(
-            extra="Started from ultralytics' AGPL-3.0 weights. " if config.init else ""
-        ),
+        licence=LICENCE.format(extra=made.licence_extra),
         attribution=ATTRIBUTION,
         figures={
             "validation": {
@@ -198,14 +265,12 @@ def ship_classifier(
             },
             "prevalence": prevalence,
             "onnx_parity": asdict(parity) | {"measured_on": "validation films"},
-            "run": {"seed": config.seed, "folds": folds, "size_px": config.size_px},
+            "run": made.run,
         },
         intended_use="Research and demonstration of routing on chest X-ray findings.",
         not_for=NOT_FOR,
     )
-    finished = cards.write(card, folder)
-    _keep_run(run, folds, (records or Path(__file__).parent / "shipped") / name)
-    return finished
+    return cards.write(card, folder)
 
 
 def _halves(films: list[Film]) -> list[NDArray[np.intp]]:
