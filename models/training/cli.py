@@ -67,11 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--features-run", help="a classifier run whose features measure KID")
     made.add_argument("--out", type=Path, required=True)
     ship = command("ship", "turn finished runs into a weight with its card")
-    ship.add_argument("kind", choices=("classifier", "ridge", "detector"))
+    ship.add_argument("kind", choices=("classifier", "detector"))
     ship.add_argument("--run", required=True, help="name of the run under --runs")
     ship.add_argument(
         "--folds", type=_numbers, default=[0], help="such as 0,1,2,3,4; not for ridge"
     )
+    ship.add_argument("--ridge", help="classifier: a ridge run to blend in")
+    ship.add_argument("--ridge-share", type=float, default=0.65, help="its share of the score")
     ship.add_argument("--fold", type=int, default=0, help="detector: whose weight ships")
     ship.add_argument("--name", required=True, help="folder under models/weights")
     ship.add_argument("--version", required=True)
@@ -175,16 +177,22 @@ def _run(args: argparse.Namespace) -> int:
     elif args.command == "synthesise":
         _synthesise(args, data)
     elif args.command == "ship":
-        from models.training.ship import ship_classifier, ship_detector, ship_ridge
+        from models.training.ship import RidgePart, ship_classifier, ship_detector
 
         run_folder = args.runs / args.run
         places = {"weights": args.weights or cards.WEIGHTS, "records": args.records}
         if args.kind == "classifier":
+            ridge = RidgePart(args.runs / args.ridge, args.ridge_share) if args.ridge else None
             card = ship_classifier(
-                run_folder, args.folds, args.name, args.version, data, args.runs, **places
+                run_folder,
+                args.folds,
+                args.name,
+                args.version,
+                data,
+                args.runs,
+                **places,
+                ridge=ridge,
             )
-        elif args.kind == "ridge":
-            card = ship_ridge(run_folder, args.name, args.version, data, args.runs, **places)
         else:
             card = ship_detector(
                 run_folder, args.folds, args.fold, args.name, args.version, **places

@@ -1,8 +1,8 @@
 """Frozen networks that look, and linear heads on them, fitted in closed form (ridge regression).
 
 A head sees the mean of every feature map over the whole film and over the cells of a grid, at
-several depths of each trunk. It is linear, so a finding's map and its logit are one sum: the logit
-is the mean of the map, and the graph holds neither a gradient nor a second pass. With a thousand
+several depths of each trunk. It has no map to show: such heads rank films well, but what they add
+up place by place peaks on a true box no more often than chance (docs/models.md). With a thousand
 films, the lower blocks of a network trained on photographs reach more as they are than trained
 further. Only torch modules and their arithmetic may enter: no data files, no loop over epochs.
 """
@@ -27,8 +27,6 @@ Floats = NDArray[np.float64]
 EFFICIENTNET_BLOCKS = (2, 3, 4)
 #: Layers of YOLOv5n after which they are taken: strides 8, 16 and 32.
 YOLOV5N_LAYERS = (4, 6, 9)
-#: Side of the maps that are shown.
-MAP_PX = 16
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,9 @@ class FrozenTrunk(nn.Module):
 
 
 class RidgeReader(nn.Module):
-    """(B, 1, S, S) in [0, 1] → logits (B, 14) and maps (B, 14, 16, 16) whose mean is the logit."""
+    """(B, 1, S, S) in [0, 1] → logits (B, 14): one linear head on the means of every trunk."""
 
+    weight: Tensor
     bias: Tensor
 
     def __init__(
@@ -125,57 +124,32 @@ class RidgeReader(nn.Module):
             FrozenTrunk(spec, init)
             for spec, init in zip(specs, inits or [None] * len(specs), strict=True)
         )
+        self.cells = 1 + grid * grid
         self.widths: list[int] = []
         with torch.no_grad():
             for trunk, spec in zip(self.trunks, specs, strict=True):
                 for maps in trunk(torch.zeros(1, 1, spec.size_px, spec.size_px)):
-                    number, width = len(self.widths), maps.shape[1]
                     means = grid_means(maps.shape[2], maps.shape[3], grid)
-                    self.register_buffer(f"means{number}", means)
-                    self.register_buffer(
-                        f"head{number}", torch.zeros(len(LABELS), width, len(means))
-                    )
-                    self.widths.append(width)
+                    self.register_buffer(f"means{len(self.widths)}", means)
+                    self.widths.append(maps.shape[1])
+        self.register_buffer("weight", torch.zeros(sum(self.widths) * self.cells, len(LABELS)))
         self.register_buffer("bias", torch.zeros(len(LABELS)))
-        self.cells = 1 + grid * grid
-
-    def _maps(self, films: Tensor) -> list[Tensor]:
-        return [maps for trunk in self.trunks for maps in trunk(films)]
 
     def features(self, films: Tensor) -> Tensor:
         """(B, features): per depth, plane by plane, its mean over the film and over each cell."""
+        maps = [part for trunk in self.trunks for part in trunk(films)]
         pooled = [
-            maps.flatten(2) @ getattr(self, f"means{number}").T
-            for number, maps in enumerate(self._maps(films))
+            part.flatten(2) @ getattr(self, f"means{number}").T for number, part in enumerate(maps)
         ]
         return torch.cat([part.flatten(1) for part in pooled], dim=1)
 
     def set_head(self, weight: Floats, bias: Floats) -> None:
         """Take the (features, 14) weights and (14,) biases of a fit on `features`."""
-        start = 0
-        for number, width in enumerate(self.widths):
-            end = start + width * self.cells
-            part = weight[start:end].T.reshape(len(LABELS), width, self.cells)
-            getattr(self, f"head{number}").copy_(torch.from_numpy(part))
-            start = end
+        self.weight.copy_(torch.from_numpy(weight))
         self.bias.copy_(torch.from_numpy(bias))
 
-    def forward(self, films: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.bias[None]
-        cam = self.bias[None, :, None, None]
-        for number, maps in enumerate(self._maps(films)):
-            batch, width, height, across = maps.shape
-            means, head = getattr(self, f"means{number}"), getattr(self, f"head{number}")
-            # (14, cells, planes) weights on every place, then each cell's share of that place
-            seen = head.permute(0, 2, 1).reshape(-1, width) @ maps.flatten(2)
-            seen = seen.reshape(batch, len(LABELS), self.cells, height * across)
-            shares = (seen * means).sum(dim=2)
-            logits = logits + shares.sum(dim=2)
-            here = shares.reshape(batch, len(LABELS), height, across) * (height * across)
-            cam = cam + functional.interpolate(
-                here, size=(MAP_PX, MAP_PX), mode="bilinear", align_corners=False
-            )
-        return logits, cam
+    def forward(self, films: Tensor) -> Tensor:
+        return self.features(films) @ self.weight + self.bias
 
 
 @dataclass(frozen=True)

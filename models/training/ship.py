@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -82,6 +83,51 @@ def members(run: Path, folds: list[int], config: ClassifierConfig) -> list[FilmR
     return out
 
 
+@dataclass(frozen=True)
+class RidgePart:
+    """A finished ridge run that is blended with fold networks, and its share of the score."""
+
+    run: Path
+    share: float
+
+
+@dataclass(frozen=True)
+class Blended:
+    """The network of a blend, its held-out answers, and the ridge run's configuration."""
+
+    network: nn.Module
+    held: OutOfFold
+    config: RidgeConfig
+
+
+def blend(
+    networks: list[FilmReader], held: OutOfFold, folds: list[int], size_px: int, part: RidgePart
+) -> Blended:
+    """Fold networks and the ridge head as one network; TrainingError if they do not belong
+    together."""
+    config = read_config(part.run / "fold0" / "config.yaml", RidgeConfig)
+    saved = checkpoint.load(part.run / "all" / "head.pt")
+    other = out_of_fold(part.run, folds)
+    if saved is None:
+        raise TrainingError(f"{part.run} holds no head: run 'goldentime train ridge' first")
+    if config.size_px != size_px:
+        raise TrainingError(f"{part.run} sees {config.size_px} px, the networks {size_px} px")
+    if other.names != held.names:
+        raise TrainingError(f"{part.run} was run on another split or other films: run it again")
+    reader = reader_of(config, None)
+    reader.load_state_dict(saved["ema"])
+    center, spread = held.logits.mean(axis=0), held.logits.std(axis=0)
+    network = export_onnx.Blend(
+        export_onnx.Ensemble(networks),
+        reader,
+        part.share,
+        torch.tensor(center, dtype=torch.float32),
+        torch.tensor(spread, dtype=torch.float32),
+    )
+    logits = (1 - part.share) * (held.logits - center) / spread + part.share * other.logits
+    return Blended(network, replace(held, logits=logits), config)
+
+
 def _interval(value: float, interval: tuple[float, float], digits: int = 4) -> dict[str, Any]:
     return {"value": round(value, digits), "interval_95": [round(v, digits) for v in interval]}
 
@@ -96,19 +142,6 @@ def _keep_run(run: Path, folds: list[int], record: Path) -> None:
                 shutil.copyfile(run / f"fold{fold}" / name, target / name)
 
 
-@dataclass(frozen=True)
-class Made:
-    """How a classifier came about: its networks, and what its card says of them."""
-
-    networks: list[nn.Module]
-    size_px: int
-    architecture: str
-    soft_targets: bool
-    started_from: str
-    licence_extra: str
-    run: dict[str, Any]
-
-
 def ship_classifier(
     run: Path,
     folds: list[int],
@@ -118,88 +151,43 @@ def ship_classifier(
     runs: Path,
     weights: Path = cards.WEIGHTS,
     records: Path | None = None,
+    ridge: RidgePart | None = None,
 ) -> cards.ModelCard:
-    """Write weights/<name>/{model.onnx,card.json}: the mean of the named folds' networks."""
+    """Write weights/<name>/{model.onnx,card.json} from the named folds of a run, blended with a
+    ridge run's head if one is named."""
     config = read_config(run / f"fold{folds[0]}" / "config.yaml", ClassifierConfig)
-    made = Made(
-        networks=[*members(run, folds, config)],
-        size_px=config.size_px,
-        architecture=f"{config.backbone}, mean and max pooling"
-        + (f", mean of {len(folds)} networks" if len(folds) > 1 else ""),
-        soft_targets=bool(config.teacher and config.teacher_share > 0),
-        started_from="YOLOv5n's COCO weights (ultralytics, AGPL-3.0)"
-        if config.init
-        else "random weights",
-        licence_extra="Started from ultralytics' AGPL-3.0 weights. " if config.init else "",
-        run={"seed": config.seed, "folds": folds, "size_px": config.size_px},
+    held = out_of_fold(run, folds)
+    networks = members(run, folds, config)
+    network: nn.Module = export_onnx.Ensemble(networks)
+    architecture = f"{config.backbone}, mean and max pooling" + (
+        f", mean of {len(folds)} networks" if len(folds) > 1 else ""
     )
-    finished = _write(made, out_of_fold(run, folds), name, version, data, runs, weights)
-    _keep_run(run, folds, (records or Path(__file__).parent / "shipped") / name)
-    return finished
-
-
-def ship_ridge(
-    run: Path,
-    name: str,
-    version: str,
-    data: Path,
-    runs: Path,
-    weights: Path = cards.WEIGHTS,
-    records: Path | None = None,
-) -> cards.ModelCard:
-    """Write weights/<name>/{model.onnx,card.json}: the head fitted on all films outside the final
-    test set, calibrated on the scores of the folds' heads."""
-    config = read_config(run / "fold0" / "config.yaml", RidgeConfig)
-    saved = checkpoint.load(run / "all" / "head.pt")
-    if saved is None:
-        raise TrainingError(f"{run} holds no head: run 'goldentime train ridge' first")
-    reader = reader_of(config, None)
-    reader.load_state_dict(saved["ema"])
-    folds = sorted(int(path.name.removeprefix("fold")) for path in run.glob("fold*"))
-    trunks = config.trunks.replace("@", " at ")
-    made = Made(
-        networks=[reader.eval()],
-        size_px=config.size_px,
-        architecture=f"frozen lower blocks of {trunks} px; means over film and "
-        f"{config.grid} x {config.grid} cells; ridge regression",
-        soft_targets=bool(config.teacher and config.teacher_share > 0),
-        started_from=f"the published weights of {config.init}, left as they are"
-        if config.init
-        else "random weights, left as they are",
-        licence_extra=f"The trunks' weights: {config.init}, Apache-2.0. " if config.init else "",
-        run={"folds": folds, "size_px": config.size_px, "strength": config.strength},
-    )
-    finished = _write(made, out_of_fold(run, folds), name, version, data, runs, weights)
-    _keep_run(run, folds, (records or Path(__file__).parent / "shipped") / name)
-    return finished
-
-
-def _write(
-    made: Made,
-    held: OutOfFold,
-    name: str,
-    version: str,
-    data: Path,
-    runs: Path,
-    weights: Path,
-) -> cards.ModelCard:
-    """Export, check, calibrate and describe a classifier."""
+    started = "YOLOv5n's COCO weights (ultralytics, AGPL-3.0)" if config.init else "random weights"
+    if ridge is not None:
+        blended = blend(networks, held, folds, config.size_px, ridge)
+        network, held = blended.network, blended.held
+        trunks = blended.config.trunks.replace("@", " at ")
+        architecture += (
+            f"; blended {1 - ridge.share:g} to {ridge.share:g} with ridge regression on frozen "
+            f"lower blocks of {trunks} px (maps: of the former alone)"
+        )
+        started += f" and, left as they are, those of {blended.config.init} (Apache-2.0)"
     films = {film.name: film for film in read_plain(data)}
     chosen = [films[film] for film in held.names]
     patients = [film.patient_id for film in chosen]
     calibration = calibrate.fit(held.logits, held.truth)
-    parts = held.folds if len(held.folds) > 1 else _halves(chosen)
+    parts = held.folds if len(folds) > 1 else _halves(chosen)
     honest = calibrate.cross_fitted(held.logits, held.truth, parts)
     scores = calibrate.apply(calibration, held.logits)
     points = calibrate.operating_points(scores, held.truth)
     folder = weights / name
-    export_onnx.export(made.networks, made.size_px, folder / "model.onnx")
-    sample = pixels.load(chosen[:: max(1, len(chosen) // 48)][:48], made.size_px, runs / "cache")
-    parity = export_onnx.check(made.networks, folder / "model.onnx", sample)
+    export_onnx.export(network, config.size_px, folder / "model.onnx")
+    sample = pixels.load(chosen[:: max(1, len(chosen) // 48)][:48], config.size_px, runs / "cache")
+    parity = export_onnx.check(network, folder / "model.onnx", sample)
     area = metrics.mean_auc(held.truth, held.logits)
     measured_on = (
         f"{len(chosen)} validation films of {len(set(patients))} patients, each scored by a "
-        f"network that saw neither film nor patient ({len(held.folds)} fold(s)), positives enriched"
+        f"network that saw neither film nor patient ({len(folds)} fold(s)), positives enriched"
     )
     prevalence = {
         label: round(float(np.nanmean(held.truth[:, k])), 4) for k, label in enumerate(LABELS)
@@ -217,10 +205,10 @@ def _write(
     card = cards.ModelCard(
         name=name,
         kind=cards.ModelKind.CLASSIFY,
-        architecture=made.architecture,
+        architecture=architecture,
         version=version,
         labels=LABELS,
-        input=cards.InputSpec(made.size_px, 1, (0.0,), (1.0,), cards.Fit.STRETCH),
+        input=cards.InputSpec(config.size_px, 1, (0.0,), (1.0,), cards.Fit.STRETCH),
         thresholds=thresholds,
         calibration=calibration,
         score_kind=cards.ScoreKind.SCORE,
@@ -231,13 +219,15 @@ def _write(
             + (
                 "; soft targets from a public DenseNet-121 (jrzech/reproduce-chexnet) on films it "
                 "was not trained on"
-                if made.soft_targets
+                if config.teacher and config.teacher_share > 0
                 else ""
             )
-            + f"; started from {made.started_from}"
+            + f"; started from {started}"
             + ". Scores are calibrated to the prevalence in figures.prevalence, not to a site's."
         ),
-        licence=LICENCE.format(extra=made.licence_extra),
+        licence=LICENCE.format(
+            extra="Started from ultralytics' AGPL-3.0 weights. " if config.init else ""
+        ),
         attribution=ATTRIBUTION,
         figures={
             "validation": {
@@ -265,12 +255,17 @@ def _write(
             },
             "prevalence": prevalence,
             "onnx_parity": asdict(parity) | {"measured_on": "validation films"},
-            "run": made.run,
+            "run": {"seed": config.seed, "folds": folds, "size_px": config.size_px},
         },
         intended_use="Research and demonstration of routing on chest X-ray findings.",
         not_for=NOT_FOR,
     )
-    return cards.write(card, folder)
+    finished = cards.write(card, folder)
+    record = (records or Path(__file__).parent / "shipped") / name
+    _keep_run(run, folds, record)
+    if ridge is not None:
+        _keep_run(ridge.run, folds, record / "ridge")
+    return finished
 
 
 def _halves(films: list[Film]) -> list[NDArray[np.intp]]:

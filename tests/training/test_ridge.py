@@ -31,7 +31,7 @@ TRUNKS = "tf_efficientnet_lite0@64, yolov5n@32"
 
 def reader() -> ridge.RidgeReader:
     torch.manual_seed(0)
-    return ridge.RidgeReader(ridge.parse_trunks(TRUNKS), grid=3).eval()
+    return ridge.RidgeReader(ridge.parse_trunks(TRUNKS), grid=3)
 
 
 def test_the_fit_over_films_is_the_one_over_features() -> None:
@@ -58,20 +58,6 @@ def test_grid_means_are_those_of_adaptive_pooling() -> None:
     assert torch.allclose(pooled[..., 0], maps.mean(dim=(2, 3)))
     cells = torch.nn.functional.adaptive_avg_pool2d(maps, 4).flatten(2)
     assert torch.allclose(pooled[..., 1:], cells, atol=1e-6)
-
-
-def test_a_logit_is_the_head_on_the_features_and_the_mean_of_its_map() -> None:
-    network, films = reader(), torch.rand(2, 1, 64, 64)
-    with torch.no_grad():
-        features = network.features(films).numpy().astype(np.float64)
-        generator = np.random.default_rng(1)
-        weight = generator.normal(size=(features.shape[1], len(LABELS)))
-        bias = generator.normal(size=len(LABELS))
-        network.set_head(weight, bias)
-        logits, cam = network(films)
-    assert np.allclose(logits.numpy(), features @ weight + bias, atol=1e-3)
-    # the 2 x 2 and 4 x 4 maps of these sizes keep their mean when they are drawn larger
-    assert torch.allclose(cam.mean(dim=(2, 3)), logits, atol=1e-3)
 
 
 def test_a_frozen_trunk_stays_as_it_was() -> None:
@@ -134,22 +120,29 @@ def place(films_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_a_run_becomes_a_weight_that_serves(films_folder: Path, place: Path) -> None:
-    arguments = ["--data", str(films_folder), "--runs", str(place), "--run", "heads"]
+def test_a_blend_of_both_kinds_of_run_serves(films_folder: Path, place: Path) -> None:
+    data = ["--data", str(films_folder), "--runs", str(place)]
+    fields = {"name": "tiny", "backbone": "yolov5n", "size_px": 64, "epochs": 1, "batch": 16}
+    (place / "tiny.yaml").write_text(yaml.safe_dump({**fields, "split": "split.json"}))
+    for fold in ("0", "1"):
+        run = ["--config", str(place / "tiny.yaml"), "--fold", fold]
+        assert train(["classifier", *data, *run]) == 0
+    arguments = ["--run", "tiny", "--folds", "0,1", "--ridge", "heads", "--ridge-share", "0.9"]
     arguments += ["--weights", str(place / "weights"), "--records", str(place / "records")]
-    assert train(["ship", "ridge", *arguments, "--name", "heads", "--version", "1"]) == 0
-    card = cards.load(place / "weights" / "heads")
+    assert train(["ship", "classifier", *data, *arguments, "--name", "both", "--version", "1"]) == 0
+    card = cards.load(place / "weights" / "both")
     reading = Classifier(card).read(np.full((120, 100), 80, np.uint8))
     assert all(0 < score < 1 for score in reading.scores.values())
     assert reading.cams is not None
-    assert reading.cams["Mass"].shape == (ridge.MAP_PX, ridge.MAP_PX)
+    assert reading.cams["Mass"].shape == (2, 2)
     # a bright blob is Pneumonia in these films, and even random trunks see that
     assert card.figures["validation"]["labels"]["Pneumonia"]["auc"] > 0.8
+    assert "ridge regression on frozen lower blocks" in card.architecture
     split = json.loads((place / "split.json").read_text())
     for fold in (0, 1):
         with np.load(place / "heads" / f"fold{fold}" / "validation.npz") as saved:
             assert set(saved["names"]) == set(split["folds"][fold])
-        assert (place / "records" / "heads" / f"fold{fold}" / "config.yaml").exists()
+        assert (place / "records" / "both" / "ridge" / f"fold{fold}" / "config.yaml").exists()
 
 
 def test_what_the_final_test_films_show_changes_nothing(
