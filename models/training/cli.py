@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     classifier.add_argument("--backbones", default="", help="--compare: these only, a comma list")
     classifier.add_argument("--seeds", type=_numbers, default=[0, 1], help="--compare: seeds")
     classifier.add_argument("--wall-clock-s", type=float, help="stop each run after that long")
+    ridge = command("ridge", "fit linear heads on frozen trunks, every fold")
+    ridge.add_argument("--config", type=Path, required=True, help="YAML of the run")
+    ridge.add_argument("--threads", type=int, help="another number of threads")
     command("detector", "train a detector on one fold", config=True)
     command("gan", "grow a GAN on one fold's training films", config=True)
     made = command("synthesise", "write labelled synthetic films with a grown GAN")
@@ -66,7 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     ship = command("ship", "turn finished runs into a weight with its card")
     ship.add_argument("kind", choices=("classifier", "detector"))
     ship.add_argument("--run", required=True, help="name of the run under --runs")
-    ship.add_argument("--folds", type=_numbers, default=[0], help="such as 0,1,2,3,4")
+    ship.add_argument(
+        "--folds", type=_numbers, default=[0], help="such as 0,1,2,3,4; not for ridge"
+    )
+    ship.add_argument("--ridge", help="classifier: a ridge run to blend in")
+    ship.add_argument("--ridge-share", type=float, default=0.65, help="its share of the score")
     ship.add_argument("--fold", type=int, default=0, help="detector: whose weight ships")
     ship.add_argument("--name", required=True, help="folder under models/weights")
     ship.add_argument("--version", required=True)
@@ -134,6 +141,18 @@ def _run(args: argparse.Namespace) -> int:
             f"{config.name} fold {config.fold}: validation mean AUC {result.mean_auc:.4f} "
             f"after {result.epochs} epochs, {result.seconds:.0f} s ({result.folder})"
         )
+    elif args.command == "ridge":
+        from models.training.config import RidgeConfig, read_config
+        from models.training.train_ridge import train as fit_heads
+
+        heads = read_config(args.config, RidgeConfig, threads=args.threads)
+        fitted = fit_heads(heads, data, args.runs, args.config.parent)
+        areas = ", ".join(f"{area:.4f}" for area in fitted.fold_auc)
+        print(
+            f"{heads.name}: mean AUC {fitted.mean_auc:.4f} on {fitted.films} films, each scored by "
+            f"a head that saw neither film nor patient; by fold {areas}; {fitted.seconds:.0f} s "
+            f"({fitted.folder})"
+        )
     elif args.command == "detector":
         from models.training.config import DetectorConfig, read_config
         from models.training.train_detector import train as run_detector
@@ -164,13 +183,21 @@ def _run(args: argparse.Namespace) -> int:
     elif args.command == "synthesise":
         _synthesise(args, data)
     elif args.command == "ship":
-        from models.training.ship import ship_classifier, ship_detector
+        from models.training.ship import RidgePart, ship_classifier, ship_detector
 
         run_folder = args.runs / args.run
         places = {"weights": args.weights or cards.WEIGHTS, "records": args.records}
         if args.kind == "classifier":
+            ridge = RidgePart(args.runs / args.ridge, args.ridge_share) if args.ridge else None
             card = ship_classifier(
-                run_folder, args.folds, args.name, args.version, data, args.runs, **places
+                run_folder,
+                args.folds,
+                args.name,
+                args.version,
+                data,
+                args.runs,
+                **places,
+                ridge=ridge,
             )
         else:
             card = ship_detector(

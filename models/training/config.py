@@ -21,7 +21,7 @@ class ClassifierConfig:
     layout: str = "plain"  # of the data folder: plain, nih or dicom
     backbone: str = "efficientnet_b0"
     size_px: int = 224
-    init: str = ""  # weights to start from, by tensor name and shape
+    init: str = ""  # weights to start from: a file of the data folder or an installed package
     start_run: str = ""  # another run whose network of the same fold starts this one
     split: str = ""  # split file, relative to the YAML; empty: dealt from the seed
     folds: int = 5
@@ -49,6 +49,25 @@ class ClassifierConfig:
     synthetic: str = ""  # folder of labelled synthetic films; they only ever train
     pretrain_epochs: int = 0  # epochs on low_resolution films alone before the run
     wall_clock_s: float = 0.0  # stop after that long; 0: epochs rule
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class RidgeConfig:
+    """A run of linear heads on frozen trunks, all folds at once. No chance enters the fit."""
+
+    name: str = "ridge"
+    layout: str = "plain"  # of the data folder: plain, nih or dicom
+    trunks: str = "tf_efficientnet_lite0@192"  # comma list of NAME@SIZE in pixels
+    init: str = ""  # comma list beside it: an installed package or a file of the data folder
+    size_px: int = 256  # of the film that the graph takes
+    grid: int = 4  # cells along a side, beside the whole film
+    strength: float = 5.0  # of the ridge
+    split: str = ""
+    folds: int = 5
+    seed: int = 0  # deals the split where no file names it
+    teacher: str = ""  # CSV of a teacher's scores
+    teacher_share: float = 0.4  # of the target, where a teacher's score exists
     threads: int = 2
 
 

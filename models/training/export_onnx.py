@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from models.training.backbones import FilmReader
 from models.training.pixels import Gray
 from models.training.records import TrainingError
+from models.training.ridge import RidgeReader
 
 OPSET = 17
 #: Largest difference in logits between torch and onnxruntime that is let through.
@@ -37,6 +38,29 @@ class Ensemble(nn.Module):
         return logits, cam
 
 
+class Blend(nn.Module):
+    """Weighted mean of an ensemble's logits, brought to mean 0 and spread 1 per label, and of a
+    ridge head's, which are so already. The maps are the ensemble's, on that scale: the head has
+    none."""
+
+    center: Tensor
+    spread: Tensor
+
+    def __init__(
+        self, ensemble: Ensemble, head: RidgeReader, share: float, center: Tensor, spread: Tensor
+    ) -> None:
+        super().__init__()
+        self.ensemble, self.head, self.share = ensemble, head, share
+        self.register_buffer("center", center)
+        self.register_buffer("spread", spread)
+
+    def forward(self, films: Tensor) -> tuple[Tensor, Tensor]:
+        logits, cam = self.ensemble(films)
+        logits = (logits - self.center) / self.spread
+        cam = (cam - self.center[:, None, None]) / self.spread[:, None, None]
+        return (1 - self.share) * logits + self.share * self.head(films), cam
+
+
 @dataclass(frozen=True)
 class Parity:
     """How well the exported file answers like the network it came from."""
@@ -46,9 +70,9 @@ class Parity:
     rank_agreement: float
 
 
-def export(members: Sequence[FilmReader], size_px: int, path: Path) -> None:
-    """Write the mean of `members` as ONNX: input (1, 1, S, S), outputs logits and cam."""
-    network = Ensemble(members).eval().to(memory_format=torch.contiguous_format)
+def export(network: nn.Module, size_px: int, path: Path) -> None:
+    """Write a network of films → (logits, cam) as ONNX: input (1, 1, S, S)."""
+    network = network.eval().to(memory_format=torch.contiguous_format)
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = io.BytesIO()
     with warnings.catch_warnings():
@@ -66,9 +90,9 @@ def export(members: Sequence[FilmReader], size_px: int, path: Path) -> None:
     path.write_bytes(stream.getvalue())
 
 
-def check(members: Sequence[FilmReader], path: Path, films: Gray) -> Parity:
+def check(network: nn.Module, path: Path, films: Gray) -> Parity:
     """Compare torch and onnxruntime on real films (N, S, S); TrainingError if they disagree."""
-    network = Ensemble(members).eval()
+    network = network.eval()
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     wanted, got = [], []
     for film in films:

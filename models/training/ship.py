@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from models import card as cards
 from models.training import calibrate, checkpoint, export_onnx, metrics, pixels
 from models.training.backbones import FilmReader, build
-from models.training.config import ClassifierConfig, DetectorConfig, read_config
+from models.training.config import ClassifierConfig, DetectorConfig, RidgeConfig, read_config
 from models.training.detection_metrics import (
     FilmBoxes,
     average_precision,
@@ -27,6 +29,7 @@ from models.training.detection_metrics import (
 from models.training.evaluate import Figures
 from models.training.readers import read_plain
 from models.training.records import LABELS, Film, TrainingError
+from models.training.train_ridge import reader_of
 
 LICENCE = (
     "Non-commercial research only, because the terms of the training data (NIH ChestX-ray14, "
@@ -80,6 +83,51 @@ def members(run: Path, folds: list[int], config: ClassifierConfig) -> list[FilmR
     return out
 
 
+@dataclass(frozen=True)
+class RidgePart:
+    """A finished ridge run that is blended with fold networks, and its share of the score."""
+
+    run: Path
+    share: float
+
+
+@dataclass(frozen=True)
+class Blended:
+    """The network of a blend, its held-out answers, and the ridge run's configuration."""
+
+    network: nn.Module
+    held: OutOfFold
+    config: RidgeConfig
+
+
+def blend(
+    networks: list[FilmReader], held: OutOfFold, folds: list[int], size_px: int, part: RidgePart
+) -> Blended:
+    """Fold networks and the ridge head as one network; TrainingError if they do not belong
+    together."""
+    config = read_config(part.run / "fold0" / "config.yaml", RidgeConfig)
+    saved = checkpoint.load(part.run / "all" / "head.pt")
+    other = out_of_fold(part.run, folds)
+    if saved is None:
+        raise TrainingError(f"{part.run} holds no head: run 'goldentime train ridge' first")
+    if config.size_px != size_px:
+        raise TrainingError(f"{part.run} sees {config.size_px} px, the networks {size_px} px")
+    if other.names != held.names:
+        raise TrainingError(f"{part.run} was run on another split or other films: run it again")
+    reader = reader_of(config, None)
+    reader.load_state_dict(saved["ema"])
+    center, spread = held.logits.mean(axis=0), held.logits.std(axis=0)
+    network = export_onnx.Blend(
+        export_onnx.Ensemble(networks),
+        reader,
+        part.share,
+        torch.tensor(center, dtype=torch.float32),
+        torch.tensor(spread, dtype=torch.float32),
+    )
+    logits = (1 - part.share) * (held.logits - center) / spread + part.share * other.logits
+    return Blended(network, replace(held, logits=logits), config)
+
+
 def _interval(value: float, interval: tuple[float, float], digits: int = 4) -> dict[str, Any]:
     return {"value": round(value, digits), "interval_95": [round(v, digits) for v in interval]}
 
@@ -103,10 +151,27 @@ def ship_classifier(
     runs: Path,
     weights: Path = cards.WEIGHTS,
     records: Path | None = None,
+    ridge: RidgePart | None = None,
 ) -> cards.ModelCard:
-    """Write weights/<name>/{model.onnx,card.json} from the named folds of a run."""
+    """Write weights/<name>/{model.onnx,card.json} from the named folds of a run, blended with a
+    ridge run's head if one is named."""
     config = read_config(run / f"fold{folds[0]}" / "config.yaml", ClassifierConfig)
     held = out_of_fold(run, folds)
+    networks = members(run, folds, config)
+    network: nn.Module = export_onnx.Ensemble(networks)
+    architecture = f"{config.backbone}, mean and max pooling" + (
+        f", mean of {len(folds)} networks" if len(folds) > 1 else ""
+    )
+    started = "YOLOv5n's COCO weights (ultralytics, AGPL-3.0)" if config.init else "random weights"
+    if ridge is not None:
+        blended = blend(networks, held, folds, config.size_px, ridge)
+        network, held = blended.network, blended.held
+        trunks = blended.config.trunks.replace("@", " at ")
+        architecture += (
+            f"; blended {1 - ridge.share:g} to {ridge.share:g} with ridge regression on frozen "
+            f"lower blocks of {trunks} px (maps: of the former alone)"
+        )
+        started += f" and, left as they are, those of {blended.config.init} (Apache-2.0)"
     films = {film.name: film for film in read_plain(data)}
     chosen = [films[film] for film in held.names]
     patients = [film.patient_id for film in chosen]
@@ -115,11 +180,10 @@ def ship_classifier(
     honest = calibrate.cross_fitted(held.logits, held.truth, parts)
     scores = calibrate.apply(calibration, held.logits)
     points = calibrate.operating_points(scores, held.truth)
-    networks = members(run, folds, config)
     folder = weights / name
-    export_onnx.export(networks, config.size_px, folder / "model.onnx")
+    export_onnx.export(network, config.size_px, folder / "model.onnx")
     sample = pixels.load(chosen[:: max(1, len(chosen) // 48)][:48], config.size_px, runs / "cache")
-    parity = export_onnx.check(networks, folder / "model.onnx", sample)
+    parity = export_onnx.check(network, folder / "model.onnx", sample)
     area = metrics.mean_auc(held.truth, held.logits)
     measured_on = (
         f"{len(chosen)} validation films of {len(set(patients))} patients, each scored by a "
@@ -141,10 +205,7 @@ def ship_classifier(
     card = cards.ModelCard(
         name=name,
         kind=cards.ModelKind.CLASSIFY,
-        architecture=(
-            f"{config.backbone}, mean and max pooling"
-            + (f", mean of {len(folds)} networks" if len(folds) > 1 else "")
-        ),
+        architecture=architecture,
         version=version,
         labels=LABELS,
         input=cards.InputSpec(config.size_px, 1, (0.0,), (1.0,), cards.Fit.STRETCH),
@@ -161,11 +222,7 @@ def ship_classifier(
                 if config.teacher and config.teacher_share > 0
                 else ""
             )
-            + (
-                "; started from YOLOv5n's COCO weights (ultralytics, AGPL-3.0)"
-                if config.init
-                else "; started from random weights"
-            )
+            + f"; started from {started}"
             + ". Scores are calibrated to the prevalence in figures.prevalence, not to a site's."
         ),
         licence=LICENCE.format(
@@ -204,7 +261,10 @@ def ship_classifier(
         not_for=NOT_FOR,
     )
     finished = cards.write(card, folder)
-    _keep_run(run, folds, (records or Path(__file__).parent / "shipped") / name)
+    record = (records or Path(__file__).parent / "shipped") / name
+    _keep_run(run, folds, record)
+    if ridge is not None:
+        _keep_run(ridge.run, folds, record / "ridge")
     return finished
 
 

@@ -20,8 +20,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from models.training import augment, checkpoint, metrics, pixels
-from models.training.backbones import SIDE_TARGETS, FilmReader, build, load_init
-from models.training.config import ClassifierConfig, write_config
+from models.training.backbones import SIDE_TARGETS, FilmReader, build, find_init, load_init
+from models.training.config import ClassifierConfig, RidgeConfig, write_config
 from models.training.readers import read_plain
 from models.training.readers_public import read
 from models.training.records import LABELS, UNKNOWN, Film, TrainingError
@@ -71,7 +71,7 @@ def masked_loss(logits: Tensor, wanted: Tensor, positive_weight: Tensor | None) 
     return (loss * known).sum() / known.sum().clamp(min=1)
 
 
-def find_split(config: ClassifierConfig, films: list[Film], base: Path) -> Split:
+def find_split(config: ClassifierConfig | RidgeConfig, films: list[Film], base: Path) -> Split:
     """The committed split file of the run, or one dealt from its seed."""
     if config.split:
         return load_split(base / config.split)
@@ -112,7 +112,7 @@ def score(model: FilmReader, images: pixels.Gray, batch: int = 32) -> NDArray[np
     return np.concatenate(out).astype(np.float64)
 
 
-def _check_classes(films: list[Film]) -> None:
+def check_classes(films: list[Film]) -> None:
     table = np.asarray([film.labels for film in films])
     for number, label in enumerate(LABELS):
         known = table[~np.isnan(table[:, number]), number]
@@ -166,7 +166,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
     films = read(data, config.layout, config.teacher)
     split = find_split(config, films, base)
     fit, held, test = split.parts(films, config.fold)
-    _check_classes(fit)
+    check_classes(fit)
     cache = runs / "cache"
     images = pixels.load(films, config.size_px, cache)
     row = {film.name: number for number, film in enumerate(films)}
@@ -189,7 +189,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
         negative = torch.nansum(1 - hard, dim=0)
         positive_weight = ((negative / positive) ** config.balance).to(_device(config))
 
-    model = build(config.backbone, data / config.init if config.init else None, config.dropout)
+    model = build(config.backbone, find_init(config.init, data), config.dropout)
     if config.start_run:
         load_init(model, runs / config.start_run / f"fold{config.fold}" / "last.pt")
     device = _device(config)

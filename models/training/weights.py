@@ -182,7 +182,7 @@ def import_file(file: Path, card_file: Path, folder: Path, backbone: str) -> Mod
         if not backbone:
             raise TrainingError(f"{file} holds tensors only: name its network with --backbone")
         from models.training.backbones import build, read_tensors
-        from models.training.export_onnx import export
+        from models.training.export_onnx import Ensemble, export
 
         model = build(backbone)
         tensors, own = read_tensors(file), model.state_dict()
@@ -190,7 +190,7 @@ def import_file(file: Path, card_file: Path, folder: Path, backbone: str) -> Mod
         if unfit:
             raise TrainingError(f"{file} is no {backbone}: {len(unfit)} tensors ({unfit[0]} …)")
         model.load_state_dict(tensors, strict=False)
-        export([model.eval()], int(given["input"]["size_px"]), target)
+        export(Ensemble([model]), int(given["input"]["size_px"]), target)
     else:
         raise TrainingError(f"{file}: .onnx, .pt and .safetensors can be imported")
     import hashlib
