@@ -77,7 +77,7 @@ class FrozenTrunk(nn.Module):
         self.centred = spec.name != "yolov5n"  # YOLOv5 was trained on [0, 1] without centring
         if spec.name == "yolov5n":
             layers = list(network.children())
-            ends = YOLOV5N_LAYERS
+            ends: tuple[int, ...] = YOLOV5N_LAYERS
         elif all(hasattr(network, part) for part in ("conv_stem", "bn1", "blocks")):
             stem = nn.Sequential(network.conv_stem, network.bn1)
             layers = [stem, *list(network.blocks)[: EFFICIENTNET_BLOCKS[-1] + 1]]
@@ -93,7 +93,8 @@ class FrozenTrunk(nn.Module):
 
     def train(self, mode: bool = True) -> FrozenTrunk:
         """Stays in evaluation mode: frozen means its batch statistics, too."""
-        return super().train(False)
+        super().train(False)
+        return self
 
     def forward(self, films: Tensor) -> list[Tensor]:
         if films.shape[-1] != self.size_px:
