@@ -11,6 +11,9 @@ from_command_line = $(if $(filter command,$(origin $(1))),$($(1)))
 DEMO_IMAGE := $(if $(call from_command_line,IMAGE),--image "$$IMAGE")
 DEMO_ONCE := $(if $(filter 1 yes true,$(call from_command_line,ONCE)),--once)
 
+# The faults that every `make test` plays; the others take longer than it may.
+SHORT_CHAOS := kill_9 or accept_at_once or five_times or (rescued and child) or restarted_under_load
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test test-training long unit integration migration e2e chaos lint format bench up clean \
@@ -40,10 +43,11 @@ integration: $(VENV)/.test system-packages ## rooms on SQLite and PostgreSQL wit
 migration: $(VENV)/.test system-packages ## Alembic up, down and against the tables
 	$(PYTEST) tests/migration
 
-e2e: $(VENV)/.test system-packages ## real processes, single kills, a real browser
+e2e: $(VENV)/.test system-packages ## real processes, a real browser, faults for some minutes
 	$(PYTEST) tests/e2e --ignore=tests/e2e/chaos
+	$(PYTEST) tests/e2e/chaos/test_chaos.py -k "$(SHORT_CHAOS)"
 
-chaos: $(VENV)/.test system-packages ## many faults at once on real processes, small numbers (10 min)
+chaos: $(VENV)/.test system-packages ## every kind of fault, small numbers (half an hour)
 	$(PYTEST) tests/e2e/chaos
 
 lint: $(VENV)/.test ## ruff and mypy
