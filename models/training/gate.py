@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -200,19 +201,25 @@ def table(found: dict[str, Counter[str]]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table for the films under --data (nih/*.jpg) and for other pictures."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table for the films under --data (nih/*.jpg) and for other pictures; the exit
+    status."""
     parser = argparse.ArgumentParser(prog="python -m models.training.gate", description=__doc__)
     parser.add_argument("--data", help="folder with labels.csv and the films")
     parser.add_argument("--every", type=int, default=1, help="take only every n-th film")
     parser.add_argument("--count", type=int, default=300, help="pictures of each other kind")
     args = parser.parse_args(argv)
-    folder = data_folder(args.data)
-    paths = sorted(folder.glob("nih/*.jpg"))[:: args.every]
-    if not paths:
-        raise TrainingError(f"no films in {folder / 'nih'}")
+    try:
+        folder = data_folder(args.data)
+        paths = sorted(folder.glob("nih/*.jpg"))[:: args.every]
+        if not paths:
+            raise TrainingError(f"no films in {folder / 'nih'}")
+    except TrainingError as error:
+        print(f"gate: {error}", file=sys.stderr)
+        return 2
     print(table(measure(paths, args.count)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
