@@ -31,7 +31,7 @@ test: lint unit integration migration e2e ## set up and run every ring of tests
 test-training: $(TRAINING_VENV)/.training ## smoke run of the training code, in its own environment
 	$(TRAINING_VENV)/bin/python -m pytest tests/training
 
-long: $(VENV)/.test system-packages ## the same tests with their full numbers (an hour)
+long: $(VENV)/.test system-packages ## the same tests with their full numbers (hours)
 	$(PYTEST) --long --timeout 3600 tests/unit tests/integration tests/migration tests/e2e tests/long
 
 unit: $(VENV)/.test ## pure rules and the house's one-way rule

@@ -29,7 +29,7 @@ FreshDatabase = Callable[[str], AbstractContextManager[str]]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--long", action="store_true", help="use the full numbers of `make long` (an hour)"
+        "--long", action="store_true", help="use the full numbers of `make long` (hours)"
     )
     parser.addoption("--seed", type=int, help="replay the chance of a chaos test")
 
