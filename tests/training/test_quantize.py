@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from models import card as cards
 from models.classifier import Classifier
-from models.training import export_onnx, quantize, weights
-from models.training.backbones import build
+from models.training import quantize, weights
 from models.training.evaluate import pixels_of
 from models.training.quantize import Quantised
 from models.training.readers import read_plain
+from models.training.records import Film
 from models.training.splits import make_split, save_split
 from tests.unit.test_card import a_card
 
@@ -41,13 +42,36 @@ def test_it_is_kept_only_when_good_and_faster(changes: dict[str, float], why: st
     assert refusal is None if why is None else why.replace("\\", "") in str(refusal)
 
 
+class Small(nn.Module):
+    """A network of random weights that answers logits and maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Conv2d(1, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 128, 3, 2, 1), nn.ReLU()
+        )
+        self.head = nn.Conv2d(128, 14, 1)
+
+    def forward(self, films: Tensor) -> tuple[Tensor, Tensor]:
+        cam = self.head(self.trunk(films))
+        return cam.mean(dim=(2, 3)), cam
+
+
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A shelf with one small classifier of random weights."""
+    """A shelf with one small classifier."""
     torch.manual_seed(0)
     monkeypatch.setattr(cards, "WEIGHTS", tmp_path)
     folder = tmp_path / "small"
-    export_onnx.export([build("yolov5n").eval()], 64, folder / cards.MODEL_FILE)
+    folder.mkdir()
+    torch.onnx.export(
+        Small().eval(),
+        (torch.zeros(1, 1, 64, 64),),
+        folder / cards.MODEL_FILE,
+        input_names=["image"],
+        output_names=["logits", "cam"],
+        dynamo=False,
+    )
     labels = cards.NIH_LABELS
     cards.write(
         a_card(
@@ -77,9 +101,13 @@ def command(films_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Com
 
 def timed(monkeypatch: pytest.MonkeyPatch, int8_ms: float) -> None:
     """10 ms for fp32; no test rests on how busy this machine is."""
-    monkeypatch.setattr(
-        quantize, "cpu_ms", lambda path, size: 10.0 if path.parent.name == "small" else int8_ms
-    )
+    real = quantize.timed_scores
+
+    def said(weights: Sequence[cards.ModelCard], films: Sequence[Film]) -> object:
+        (before, _), (after, _) = real(weights, films)
+        return [(before, 10.0), (after, int8_ms)]
+
+    monkeypatch.setattr(quantize, "timed_scores", said)
 
 
 def test_a_good_one_serves_and_its_card_says_what_it_cost(
