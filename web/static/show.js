@@ -186,63 +186,85 @@ export function findings(image) {
     also.length
       ? [el("p", { class: "quiet" }, t("findings.also")), el("ul", {}, also.map(line))]
       : null,
-    predictionSet(image),
+    scoreMeaning(image, [...image.top3, ...also], chance),
     waits ? el("p", { class: "quiet busy" }, t("film.reading")) : null,
     failed ? el("p", { class: "note warn" }, t("film.reading_failed")) : null,
     aiNotice(),
   );
 }
 
-function predictionSet(image) {
+/** What the scores mean, folded away: the rates behind each operating point, and the prediction set. */
+function scoreMeaning(image, shown, chance) {
   const set = image.prediction_set;
-  if (!set) return null;
-  const coverage = percent(set.coverage);
-  const labels = set.labels.map((label) => word("label", label)).join(", ");
+  const rated = shown.filter((finding) => known(finding.threshold) && known(finding.sensitivity));
+  if (!set && !rated.length) return null;
+  const size = set && { coverage: percent(set.coverage), n: set.labels.length, all: image.findings.length };
   return el(
-    "p",
-    { class: "quiet prediction-set" },
-    el("b", {}, t("findings.set", { coverage })),
-    ` ${labels || t("common.none")} `,
-    t("findings.set_size", { n: set.labels.length, all: image.findings.length }),
-    ". ",
-    t("findings.set_meaning", { coverage }),
+    "details",
+    { class: "quiet score-meaning", "data-key": `${image.sha256}-scores` },
+    el("summary", {}, size ? t("findings.set", size) : t("findings.points")),
+    set
+      ? el(
+          "p",
+          {},
+          el("b", {}, set.labels.map((label) => word("label", label)).join(", ") || t("common.none")),
+          ". ",
+          t("findings.set_meaning", size),
+        )
+      : null,
+    rated.length
+      ? el(
+          "ul",
+          {},
+          rated.map((finding) =>
+            el(
+              "li",
+              {},
+              t("findings.point", {
+                label: word("label", finding.label),
+                threshold: scoreText(finding.threshold, chance),
+                sensitivity: percent(finding.sensitivity),
+                specificity: percent(finding.specificity),
+              }),
+            ),
+          ),
+        )
+      : null,
   );
+}
+
+function known(number) {
+  return number !== null && number !== undefined;
 }
 
 function percent(share) {
   return (100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0);
 }
 
+function scoreText(score, chance) {
+  return chance ? `${percent(score)} %` : score.toFixed(2);
+}
+
 function findingLine(finding, chance) {
-  const value = (score) => (chance ? `${percent(score)} %` : score.toFixed(2));
-  const side = t(finding.above_threshold ? "findings.above" : "findings.below");
-  const known = (number) => number !== null && number !== undefined;
+  const side = finding.above_threshold ? "above" : "below";
   return el(
     "li",
-    { class: finding.above_threshold ? "above" : "below" },
+    { class: side },
     el("b", {}, word("label", finding.label)),
     " ",
     el(
       "span",
       { class: "score" },
-      t(chance ? "findings.probability" : "findings.score", { score: value(finding.score) }),
+      t(chance ? "findings.probability" : "findings.score", { score: scoreText(finding.score, chance) }),
     ),
     " ",
-    el("span", { class: "against" }, side),
-    known(finding.threshold)
-      ? el(
-          "small",
-          { class: "quiet point" },
-          " ",
-          known(finding.sensitivity)
-            ? t("findings.point", {
-                threshold: value(finding.threshold),
-                sensitivity: percent(finding.sensitivity),
-                specificity: percent(finding.specificity),
-              })
-            : t("findings.point_bare", { threshold: value(finding.threshold) }),
-        )
-      : null,
+    el(
+      "span",
+      { class: "against" },
+      known(finding.threshold)
+        ? t(`findings.${side}`, { threshold: scoreText(finding.threshold, chance) })
+        : t(`findings.${side}_unknown`),
+    ),
   );
 }
 
