@@ -303,7 +303,7 @@ def test_a_korean_browser_gets_korean_pages(installation: Installation, sign_in:
         "활력징후",
         "기준점",
         "특이도 90%",
-        "포함률 90% 목록",
+        "포함률 90%",
         *NOTICES,
     ):
         expect(waiting).to_contain_text(words)
