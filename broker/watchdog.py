@@ -59,7 +59,7 @@ class Watchdog:
         while time.monotonic() < until and not over.wait(LOOK_S):
             try:
                 self.look()
-            except Exception:
+            except Exception:  # whatever failed, the next look must come; it is logged whole
                 self._log.exception("a watchdog's look failed", action="watchdog.error")
 
     def look(self) -> list[int]:

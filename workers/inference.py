@@ -75,7 +75,7 @@ def work(kind: ReadingKind, read: Callable[[Process, Claim], Outcome]) -> None:
         try:
             with _lease(mine, claim):
                 found, model, seconds = read(mine, claim)
-        except Exception as error:
+        except Exception as error:  # any fault of a network is this reading's, not the worker's
             # Whatever went wrong is the reading's outcome, written down; Celery must forget it.
             code = error.code if isinstance(error, GoldentimeError) else "reading_failed"
             log.warning("a reading failed", action="reading.failed", code=code, exc_info=True)

@@ -108,7 +108,7 @@ class Upkeep:
                     deliver(self.record, notification_id)
             except DatabaseBusy as error:
                 self._log.warning("the database is busy", action="upkeep.busy", **error.extra)
-            except Exception:
+            except Exception:  # one broken case must not stop the others; it is logged whole
                 self._log.exception("a notification was not sent", action="upkeep.error")
 
     def _each(self, step: Callable[[Session, Settings, UUID], T], row_id: UUID) -> T | None:
@@ -119,7 +119,7 @@ class Upkeep:
             return None  # somebody else is on it
         except DatabaseBusy:
             raise
-        except Exception:
+        except Exception:  # one broken task must not stop the loop; it is logged whole
             self._log.exception(
                 "a step could not be taken", action="upkeep.error", row_id=str(row_id)
             )
