@@ -11,7 +11,7 @@ The weights are assumptions by judgement until outcomes have been measured; each
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -310,14 +310,27 @@ def rank(
     )
 
 
-def choose(ranked: Sequence[Ranked], n: int = 3) -> list[Ranked]:
-    """The first n that are not excluded; only when every one is excluded, the first n of those.
+def choose(
+    ranked: Sequence[Ranked],
+    n: int = 3,
+    *,
+    pinned: Set[UUID] = frozenset(),
+    vetoed: Set[UUID] = frozenset(),
+) -> list[Ranked]:
+    """The pinned ones in rank order, then the first that are not excluded, n in all.
 
-    A patient has to go somewhere: with a whole city on diversion the least bad are asked, and
-    excluded_reason still says so.
+    A person's word goes first: a vetoed emergency room is never chosen, a pinned one always is,
+    even on diversion or past n; a veto beats a pin. A patient has to go somewhere: when every
+    emergency room that is left is excluded, the least bad are asked, and excluded_reason still
+    says so.
     """
-    open_rooms = [r for r in ranked if r.excluded_reason is None]
-    return list(open_rooms or ranked)[:n]
+    allowed = [r for r in ranked if r.id not in vetoed]
+    first = [r for r in allowed if r.id in pinned]
+    rest = [r for r in allowed if r.id not in pinned]
+    open_rooms = [r for r in rest if r.excluded_reason is None]
+    if not open_rooms and not first:
+        open_rooms = rest
+    return first + open_rooms[: max(0, n - len(first))]
 
 
 def why_not_nearest(ranked: Sequence[Ranked], chosen: Sequence[Ranked]) -> RoutingReason | None:

@@ -172,6 +172,26 @@ def test_diversion_is_last_and_only_chosen_when_there_is_nothing_else() -> None:
     assert alone[0].excluded_reason is not None
 
 
+def test_a_pinned_room_is_first_and_a_vetoed_one_never_asked() -> None:
+    rooms = [room(n, latitude=37.57 + n / 100) for n in range(1, 7)]
+    rooms[5] = replace(rooms[5], on_diversion=True)
+    ranked = rank(HERE, (), 3, rooms, now=NOW)
+
+    def chosen(n: int = 3, pinned: set[int] = frozenset(), vetoed: set[int] = frozenset()) -> Any:
+        ids = ({UUID(int=i) for i in numbers} for numbers in (pinned, vetoed))
+        return [r.id.int for r in choose(ranked, n, pinned=next(ids), vetoed=next(ids))]
+
+    assert chosen() == [1, 2, 3]
+    assert chosen(pinned={5}) == [5, 1, 2]
+    assert chosen(pinned={6}) == [6, 1, 2]  # a person knows that the diversion does not hold
+    assert chosen(pinned={2, 3, 4, 5}) == [2, 3, 4, 5]
+    assert chosen(vetoed={1, 3}) == [2, 4, 5]
+    assert chosen(pinned={4, 1}, vetoed={1}) == [4, 2, 3]
+    assert chosen(pinned={99}, vetoed={98}) == [1, 2, 3]
+    assert chosen(vetoed={1, 2, 3, 4, 5}) == [6]
+    assert chosen(vetoed={1, 2, 3, 4, 5, 6}) == []
+
+
 def test_unknown_position_ranks_by_the_rest() -> None:
     full_near, free_far = room(1, beds_available=-5), room(2, latitude=35.0)
     ranked = rank(None, (), 1, [full_near, free_far], now=NOW)
