@@ -44,6 +44,8 @@ MISSING_CAPABILITY_MIN: dict[Capability, float] = {
     Capability.OPERATING_ROOM: 20.0,  # surgery means transfer
     Capability.PAEDIATRIC_EMERGENCY: 20.0,  # staff without practice with children decline
 }
+# Wished, not required: it is used in about one case of four, so its lack costs a quarter.
+WISHED_SHARE = 0.25
 
 # Beds. A figure is believed half after a quarter of an hour: the feed is meant to be refreshed at
 # least four times an hour, so an older one is already late.
@@ -106,6 +108,7 @@ class RoutingReasonCode(StrEnum):
 
     ON_DIVERSION = "on_diversion"
     MISSING_CAPABILITY = "missing_capability"
+    MISSING_WISH = "missing_wish"
     FAR = "far"
     BEDS_FREE = "beds_free"
     BEDS_NONE = "beds_none"
@@ -124,6 +127,10 @@ ROUTING_REASON_TEXT: dict[RoutingReasonCode, dict[Language, str]] = {
     RoutingReasonCode.MISSING_CAPABILITY: {
         "en": "Does not offer {capability} (+{minutes:.0f} min)",
         "ko": "{capability} 불가 (+{minutes:.0f}분)",
+    },
+    RoutingReasonCode.MISSING_WISH: {
+        "en": "Wished, not offered: {capability} (+{minutes:.0f} min)",
+        "ko": "희망 역량 {capability} 불가 (+{minutes:.0f}분)",
     },
     RoutingReasonCode.FAR: {
         "en": "{distance_km:.0f} km away (+{minutes:.0f} min)",
@@ -285,11 +292,13 @@ def rank(
     *,
     now: datetime,
     asked: Mapping[UUID, int] | None = None,
+    wished: Iterable[Capability] = (),
 ) -> list[Ranked]:
     """All emergency rooms, best first by expected minutes to a confirmed bed, diverted ones last.
 
-    asked: how often each was already offered this case. Ties go to the smaller id, so the order of
-    the input never matters. Raises ValueError for an acuity outside 1-5, a naive `now`, a negative
+    needs are required; wished ones weigh WISHED_SHARE as much, one in both is required. asked: how
+    often each was already offered this case. Ties go to the smaller id, so the order of the input
+    never matters. Raises ValueError for an acuity outside 1-5, a naive `now`, a negative
     count or an id that occurs twice.
     """
     if acuity not in TRAVEL_WEIGHT:
@@ -300,11 +309,15 @@ def rank(
         _check(f"asked[{id_}]", times, 0)
     needed = frozenset(needs)
     wanted = tuple(capability for capability in Capability if capability in needed)
+    hoped = frozenset(wished) - needed
+    wishes = tuple(capability for capability in Capability if capability in hoped)
     ranked: dict[UUID, Ranked] = {}
     for room in emergency_rooms:
         if room.id in ranked:
             raise ValueError(f"emergency_rooms: id {room.id} ({room.name!r}) occurs twice")
-        ranked[room.id] = _judge(position, wanted, acuity, room, now, times_asked.get(room.id, 0))
+        ranked[room.id] = _judge(
+            position, wanted, wishes, acuity, room, now, times_asked.get(room.id, 0)
+        )
     return sorted(
         ranked.values(), key=lambda r: (r.excluded_reason is not None, r.expected_min, r.id)
     )
@@ -372,6 +385,7 @@ def explain(reason: RoutingReason, language: Language) -> str:
 def _judge(
     position: Position | None,
     needs: tuple[Capability, ...],
+    wishes: tuple[Capability, ...],
     acuity: int,
     room: EmergencyRoomFacts,
     now: datetime,
@@ -393,14 +407,18 @@ def _judge(
                     RoutingReasonCode.FAR, {"distance_km": distance_km, "minutes": far_min}
                 )
             )
-    missing = [need for need in needs if need not in room.capabilities]
-    reasons += (
-        RoutingReason(
-            RoutingReasonCode.MISSING_CAPABILITY,
-            {"capability": need.value, "minutes": MISSING_CAPABILITY_MIN[need]},
-        )
-        for need in missing
-    )
+    missing_min = 0.0
+    for code, wanted, share in (
+        (RoutingReasonCode.MISSING_CAPABILITY, needs, 1.0),
+        (RoutingReasonCode.MISSING_WISH, wishes, WISHED_SHARE),
+    ):
+        for capability in wanted:
+            if capability not in room.capabilities:
+                minutes = share * MISSING_CAPABILITY_MIN[capability]
+                missing_min += minutes
+                reasons.append(
+                    RoutingReason(code, {"capability": capability.value, "minutes": minutes})
+                )
     beds_min, bed_reasons = _beds(room, now)
     answer_min, yes_rate = _answer(room)
     level_min = _level_min(room.level, acuity)
@@ -416,7 +434,7 @@ def _judge(
     parts: dict[str, float] = {
         Part.TRAVEL: travel_min,
         Part.FAR: far_min,
-        Part.CAPABILITIES: sum(MISSING_CAPABILITY_MIN[need] for need in missing),
+        Part.CAPABILITIES: missing_min,
         Part.BEDS: beds_min,
         Part.ANSWER: answer_min,
         Part.LEVEL: level_min,

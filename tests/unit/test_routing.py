@@ -95,6 +95,18 @@ def test_a_capability_that_is_needed_outweighs_a_short_way() -> None:
     assert rank(HERE, needs, 1, [near, far], now=NOW)[0].id.int == 1
 
 
+def test_a_wish_weighs_less_than_a_need_and_one_in_both_is_a_need() -> None:
+    without = room(capabilities=frozenset(Capability) - {Capability.ECMO})
+    need = part(Part.CAPABILITIES, without, needs=[Capability.ECMO])
+    wish = part(Part.CAPABILITIES, without, wished=[Capability.ECMO])
+    assert 0 < wish == routing.WISHED_SHARE * need < need
+    both = part(Part.CAPABILITIES, without, needs=[Capability.ECMO], wished=[Capability.ECMO])
+    assert both == need
+    (ranked,) = rank(HERE, (), 3, [without], now=NOW, wished=[Capability.ECMO])
+    assert RoutingReasonCode.MISSING_WISH in codes(ranked)
+    assert part(Part.CAPABILITIES, room(), wished=list(Capability)) == 0
+
+
 def test_a_need_listed_twice_counts_once() -> None:
     bare = room(capabilities=frozenset())
     assert part(Part.CAPABILITIES, bare, needs=[Capability.CT, Capability.CT]) == 15
