@@ -1,11 +1,13 @@
 #!/bin/sh
 # Makes the hash-locked requirement files anew from setup.cfg. Needs uv (`pip install uv`).
+# What is pinned stays as it is; UPGRADE=1 takes the newest of everything.
 # One file serves Python 3.11, 3.12 and 3.13 on every platform; none names an index.
 set -eu
 cd "$(dirname "$0")/.."
 lock() {
     out=$1
     shift
+    [ "${UPGRADE:-}" = 1 ] || cp "$out" "$out.new"
     uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
         --no-emit-index-url --no-emit-find-links --output-file "$out.new" "$@"
     {
