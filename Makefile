@@ -5,6 +5,7 @@ TRAINING_VENV := .venv-training
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 PACKAGING := setup.cfg pyproject.toml requirements/environment.sh
+WORDS := web/translations/ko/LC_MESSAGES/messages
 
 # Only what is written behind `make` counts: a stray IMAGE in the environment is not meant.
 from_command_line = $(if $(filter command,$(origin $(1))),$($(1)))
@@ -17,13 +18,13 @@ SHORT_CHAOS := kill_9 or accept_at_once or five_times or (rescued and child) or 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test test-training long unit integration migration e2e chaos lint format bench up clean \
-	system-packages
+	system-packages translations
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
 		while IFS='|' read -r name text; do printf '  %-15s %s\n' "$$name" "$$text"; done
 
-demo: $(VENV)/.runtime ## start everything here and play one case (IMAGE=path, ONCE=1)
+demo: $(VENV)/.runtime $(WORDS).mo ## start everything here and play one case (IMAGE=path, ONCE=1)
 	@exec $(PY) -m broker.command demo $(DEMO_IMAGE) $(DEMO_ONCE)
 
 test: lint unit integration migration e2e ## set up and run every ring of tests
@@ -31,23 +32,23 @@ test: lint unit integration migration e2e ## set up and run every ring of tests
 test-training: $(TRAINING_VENV)/.training ## smoke run of the training code, in its own environment
 	$(TRAINING_VENV)/bin/python -m pytest tests/training
 
-long: $(VENV)/.test system-packages ## the same tests with their full numbers (hours)
+long: $(VENV)/.test $(WORDS).mo system-packages ## the same tests with their full numbers (hours)
 	$(PYTEST) --long --timeout 3600 tests/unit tests/integration tests/migration tests/e2e tests/long
 
-unit: $(VENV)/.test ## pure rules and the house's one-way rule
+unit: $(VENV)/.test $(WORDS).mo ## pure rules and the house's one-way rule
 	$(PYTEST) tests/unit
 
-integration: $(VENV)/.test system-packages ## rooms on SQLite and PostgreSQL with a real Redis
+integration: $(VENV)/.test $(WORDS).mo system-packages ## rooms on SQLite and PostgreSQL with a real Redis
 	$(PYTEST) tests/integration
 
 migration: $(VENV)/.test system-packages ## Alembic up, down and against the tables
 	$(PYTEST) tests/migration
 
-e2e: $(VENV)/.test system-packages ## real processes, a real browser, faults for some minutes
+e2e: $(VENV)/.test $(WORDS).mo system-packages ## real processes, a real browser, faults for some minutes
 	$(PYTEST) tests/e2e --ignore=tests/e2e/chaos
 	$(PYTEST) tests/e2e/chaos/test_chaos.py -k "$(SHORT_CHAOS)"
 
-chaos: $(VENV)/.test system-packages ## every kind of fault, small numbers (half an hour)
+chaos: $(VENV)/.test $(WORDS).mo system-packages ## every kind of fault, small numbers (half an hour)
 	$(PYTEST) tests/e2e/chaos
 
 lint: $(VENV)/.test ## ruff and mypy
@@ -59,8 +60,10 @@ format: $(VENV)/.test ## let ruff write the layout
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(VENV)/.test system-packages ## time the journey beside the bare networks (ARGS=...)
+bench: $(VENV)/.test $(WORDS).mo system-packages ## time the journey beside the bare networks (ARGS=...)
 	$(PY) -m tests.bench.journey $(ARGS)
+
+translations: $(WORDS).mo ## compile the pages' Korean words; the other targets do it when it is due
 
 up: ## docker compose: the whole installation in containers
 	@docker compose version >/dev/null 2>&1 || \
@@ -75,6 +78,9 @@ clean: ## remove environments, caches and what the demo wrote
 # What the tests need from the distribution: installed for root on Debian and Ubuntu, told elsewhere.
 system-packages:
 	@sh tests/system_packages.sh
+
+$(WORDS).mo: $(WORDS).po | $(VENV)/.runtime
+	$(VENV)/bin/pybabel compile --quiet --directory web/translations
 
 $(VENV)/.runtime: requirements/runtime.txt $(PACKAGING)
 	@sh requirements/environment.sh $(VENV) requirements/runtime.txt

@@ -46,3 +46,5 @@ echo "goldentime: installing $lock into $folder (minutes, the first time)" >&2
 # The lock is complete, so nothing is resolved here (--no-deps): what is not in it cannot come in.
 pip install -qq --no-deps --require-hashes -r "$lock" >&2
 pip install -qq --no-deps --no-build-isolation --editable . >&2
+# The pages' words: a compiled catalogue is no source, so it is not in git.
+"$folder/bin/pybabel" compile --quiet --directory web/translations >&2

@@ -21,6 +21,7 @@ from web import (
     cases,
     emergency_room,
     errors,
+    language,
     operations,
     pages,
     schemas,
@@ -91,6 +92,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     ):
         api.register_blueprint(room)
     app.register_blueprint(pages.blueprint)
+    language.register(app)
     for endpoint in ("api-docs.openapi_json", "static"):
         auth.open_to_all(app, endpoint)
     errors.register(app)

@@ -7,27 +7,24 @@ here; the scripts under static/ fetch those and set them as text, never as HTML.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from functools import cache
-from importlib import resources
 from typing import Any, Final
 from uuid import UUID
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from broker import events
 from broker.errors import NotAllowed, NotSignedIn
 from broker.lifecycle import DeclineReason, Role
 from dispatch.access import Actor
+from web import language
 from web.auth import actor, allow, anybody, public
 from web.state import here
 
 blueprint = Blueprint("pages", __name__)
+blueprint.after_request(language.remember)
 
-LANGUAGES: Final = ("en", "ko")
-LANGUAGE_COOKIE: Final = "goldentime_language"
 HOME: Final = {
     Role.CREW: "pages.crew",
     Role.EMERGENCY_ROOM: "pages.emergency_room",
@@ -116,36 +113,6 @@ def docs() -> str:
     )
 
 
-@blueprint.after_request
-def remember_language(response: Response) -> Response:
-    """Keep the language that somebody chose by ?lang=."""
-    if request.args.get("lang") in LANGUAGES:
-        response.set_cookie(
-            LANGUAGE_COOKIE,
-            request.args["lang"],
-            max_age=365 * 24 * 3600,
-            secure=here().settings.cookie_secure,
-            httponly=True,
-            samesite="Lax",
-        )
-    return response
-
-
-def language() -> str:
-    """ "en" or "ko": by ?lang=, by cookie, by Accept-Language."""
-    for wish in (request.args.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
-        if wish in LANGUAGES:
-            return wish
-    return request.accept_languages.best_match(LANGUAGES) or "en"
-
-
-@cache
-def words(wanted: str) -> dict[str, str]:
-    """Every string of the pages in one language, by key."""
-    table = json.loads((resources.files("web") / "pages_text.json").read_text(encoding="utf-8"))
-    return {key: row[LANGUAGES.index(wanted)] for key, row in table.items()}
-
-
 def _page(name: str, *, script: str | None = None, **config: Any) -> str:
     return render_template("page.html", script=script or name, **_shell(name, **config))
 
@@ -153,21 +120,17 @@ def _page(name: str, *, script: str | None = None, **config: Any) -> str:
 def _shell(name: str, **config: Any) -> dict[str, Any]:
     """What every template gets: words, and the configuration that the scripts read."""
     who = anybody()
-    chosen = language()
-    texts = words(chosen)
-
-    def t(key: str, **values: Any) -> str:
-        return texts[key].format(**values)
-
+    chosen = language.wanted()
     return {
         "name": name,
         "language": chosen,
-        "other_language": next(code for code in LANGUAGES if code != chosen),
-        "t": t,
+        "other_language": next(code for code in language.LANGUAGES if code != chosen),
+        "t": language.text,
         "who": who,
         "config": {
             "language": chosen,
-            "text": texts,
+            "locale": language.LOCALES[chosen],
+            "text": language.words(),
             "role": who.role if who else None,
             "emergency_room_id": str(who.emergency_room_id or "") if who else "",
             "audience": who.audience if who else None,

@@ -189,9 +189,9 @@ def test_a_case_goes_from_the_crews_phone_to_an_er_and_back(
     waiting = card(er, case_id)
     expect(waiting).to_contain_text("ETA")
     expect(waiting).to_contain_text("operating point")
-    expect(waiting).to_contain_text("specificity 90 % on validation films")
+    expect(waiting).to_contain_text("specificity 90% on validation films")
     for page in (case, waiting):
-        expect(page.locator(".score-meaning summary")).to_contain_text("At 90 % coverage:")
+        expect(page.locator(".score-meaning summary")).to_contain_text("At 90% coverage:")
         expect(page.locator(".score-meaning summary")).to_contain_text("of 14 findings")
     for notice in NOTICES:
         expect(waiting).to_contain_text(notice)

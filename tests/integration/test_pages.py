@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from gettext import GNUTranslations
 from pathlib import Path
 from string import Formatter
 
 import pytest
+from babel.messages.pofile import read_po
 
+from broker.errors import BadSetting
 from broker.lifecycle import CaseStatus, DeclineReason, OfferStatus, Role
 from broker.settings import Settings
 from dispatch.offers import Ended
 from dispatch.triage import Capability
 from models.quality import UnusableReason
 from tests.integration.api.doors import PASSWORD, House
+from web import language
 
 WEB = Path(__file__).parents[2] / "web"
-TEXT = json.loads((WEB / "pages_text.json").read_text(encoding="utf-8"))
+CATALOGUE = WEB / "translations" / "ko" / "LC_MESSAGES" / "messages.po"
+with CATALOGUE.open("rb") as _file:
+    WORDS = [m for m in read_po(_file, locale="ko", abort_invalid=True) if m.id]
+TEXT = {str(message.context): (str(message.id), str(message.string)) for message in WORDS}
 SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in (WEB / "static").glob("*.js")}
 TEMPLATES = {
     path.name: path.read_text(encoding="utf-8") for path in (WEB / "templates").glob("*.html")
@@ -124,9 +131,29 @@ def test_the_api_description_names_every_route(house: House) -> None:
         assert f'id="{name}"' in html
 
 
-def test_every_text_is_there_in_both_languages_with_the_same_gaps() -> None:
+def test_every_text_has_a_key_of_its_own_and_a_korean_that_is_finished() -> None:
+    assert [m.id for m in WORDS if not m.context or not m.string or m.fuzzy] == []
+    assert len(TEXT) == len(WORDS)
+
+
+def test_the_compiled_words_are_those_of_the_catalogue() -> None:
+    """Run `make translations` when this fails: a page would show older words."""
+    with CATALOGUE.with_suffix(".mo").open("rb") as file:
+        compiled = GNUTranslations(file)
+    shown = {key: (english, compiled.pgettext(key, english)) for key, (english, _) in TEXT.items()}
+    assert shown == TEXT
+
+
+def test_a_page_without_compiled_words_says_how_to_make_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(language.resources, "files", lambda _: tmp_path)
+    with pytest.raises(BadSetting, match="make translations"):
+        language.english.__wrapped__()
+
+
+def test_every_text_has_the_same_gaps_in_both_languages() -> None:
     for key, row in TEXT.items():
-        assert len(row) == 2, key
         assert all(text.strip() for text in row), key
         english, korean = ({gap for _, gap, _, _ in Formatter().parse(text) if gap} for text in row)
         assert english == korean, key

@@ -202,16 +202,23 @@ export function notice(text, kind = "good") {
   if (kind !== "bad") setTimeout(() => item.remove(), 8000);
 }
 
-const clock = new Intl.DateTimeFormat(config.language, {
-  hour: "2-digit",
-  minute: "2-digit",
-  second: "2-digit",
-  hourCycle: "h23",
-});
+const clock = new Intl.DateTimeFormat(config.locale, { timeStyle: "medium", hourCycle: "h23" });
+const calendar = new Intl.DateTimeFormat(config.locale, { dateStyle: "medium" });
 
-/** hh:mm:ss of an ISO time or of ms. */
+/** hh:mm:ss of an ISO time or of ms; with its date when that is another day. */
 export function time(at) {
-  return at ? clock.format(new Date(at)) : "";
+  if (!at) return "";
+  const then = new Date(at);
+  const other = then.toDateString() !== new Date(serverNow()).toDateString();
+  return other ? `${calendar.format(then)} ${clock.format(then)}` : clock.format(then);
+}
+
+/** A number as the page's language writes it. */
+export function number(value, digits = 0) {
+  return value.toLocaleString(config.locale, {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  });
 }
 
 /** m:ss until an ISO time, "0:00" afterwards. */

@@ -1,6 +1,6 @@
 // How a case looks, the same for crew, ER and control room. Nothing here asks the server anything.
 
-import { config, el, roomName, t, time, word } from "./page.js";
+import { config, el, number, roomName, t, time, word } from "./page.js";
 
 /** Which films are shown with their boxes, by case id. */
 const withBoxes = new Map();
@@ -238,11 +238,16 @@ function known(number) {
 }
 
 function percent(share) {
-  return (100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0);
+  const digits = share > 0 && share < 0.1 ? 1 : 0;
+  return share.toLocaleString(config.locale, {
+    style: "percent",
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  });
 }
 
 function scoreText(score, chance) {
-  return chance ? `${percent(score)} %` : score.toFixed(2);
+  return chance ? percent(score) : number(score, 2);
 }
 
 function findingLine(finding, chance) {
