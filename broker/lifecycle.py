@@ -129,6 +129,31 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class AlarmCode(StrEnum):
+    """What may be wrong with a machine; a case's alarms are the control room's."""
+
+    QUEUE_STUCK = "queue_stuck"
+    """Work waits in a queue and nothing of it was finished for a while."""
+    QUEUE_BEHIND = "queue_behind"
+    """A queue works, but its oldest item waits too long."""
+    CANARY_LOST = "canary_lost"
+    """What was sent through a queue to test it did not come back."""
+    PROCESS_SILENT = "process_silent"
+    """A process gave no sign of life and nobody took its place."""
+    CASES_OVERDUE = "cases_overdue"
+    """Deadlines of cases passed and nobody acted on them."""
+    REDIS_SILENT = "redis_silent"
+    """The doorbell does not answer."""
+    DISK_LOW = "disk_low"
+    """The image store is almost full."""
+    DEAD_LETTERS = "dead_letters"
+    """Readings gave up and nobody looked at them."""
+    CLOCK_SKEW = "clock_skew"
+    """A machine's clock differs from the database's."""
+    BED_FEED_SILENT = "bed_feed_silent"
+    """The feed of free beds brought nothing for too long."""
+
+
 C, R, F, M = CaseStatus, ReadingStatus, OfferStatus, MessageStatus
 
 CASE_TRANSITIONS: dict[CaseStatus, frozenset[CaseStatus]] = {

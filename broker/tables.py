@@ -27,11 +27,13 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     text,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from broker.lifecycle import (
     TERMINAL_CASES,
+    AlarmCode,
     CaseStatus,
     Channel,
     DeclineReason,
@@ -43,6 +45,7 @@ from broker.lifecycle import (
     ReadingStatus,
     Role,
 )
+from broker.queues import Queue
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -106,6 +109,8 @@ class Base(DeclarativeBase):
         NotificationStep: _enum(NotificationStep),
         NotificationStatus: _enum(NotificationStatus),
         DeclineReason: _enum(DeclineReason),
+        AlarmCode: _enum(AlarmCode),
+        Queue: _enum(Queue),
     }
 
 
@@ -116,6 +121,10 @@ class Ambulance(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     call_sign: Mapped[str] = mapped_column(String(40), unique=True)
     phone: Mapped[str | None] = mapped_column(String(40))
+    active: Mapped[bool] = mapped_column(default=True, server_default=true())
+    """False: its crews and devices may not sign in."""
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
+    """Raised by every change of an administrator, so that two do not undo each other."""
 
 
 class EmergencyRoom(Base):
@@ -125,6 +134,7 @@ class EmergencyRoom(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     name: Mapped[str] = mapped_column(String(120), unique=True)
     name_ko: Mapped[str | None] = mapped_column(String(120))
+    region: Mapped[str] = mapped_column(String(60), default="", server_default="")
     phone: Mapped[str | None] = mapped_column(String(40))
     latitude: Mapped[float]
     longitude: Mapped[float]
@@ -138,6 +148,7 @@ class EmergencyRoom(Base):
     notify_email: Mapped[str | None] = mapped_column(String(254))
     notify_webhook: Mapped[str | None] = mapped_column(String(500))
     """Address of a pager, SMS or telephone gateway; its host must be allowed in the settings."""
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
 
     __table_args__ = (
         CheckConstraint("latitude BETWEEN -90 AND 90", name="latitude"),
@@ -161,6 +172,10 @@ class Account(Base):
     """Raised to end every session of this account."""
     failed_sign_ins: Mapped[int] = mapped_column(default=0)
     locked_until_at: Mapped[datetime | None]
+    choose_sha256: Mapped[str | None] = mapped_column(String(64))
+    """Of the one-time secret with which its person chooses a password."""
+    choose_until_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
 
     __table_args__ = (
         CheckConstraint("role <> 'crew' OR ambulance_id IS NOT NULL", name="crew_unit"),
@@ -342,6 +357,8 @@ class Reading(Base):
     due_at: Mapped[datetime]
     """When the relay may ring (again) for it."""
     created_at: Mapped[datetime]
+    claimed_at: Mapped[datetime | None]
+    """When the last attempt began."""
     finished_at: Mapped[datetime | None]
     error_code: Mapped[str | None] = mapped_column(String(60))
     error: Mapped[str | None] = mapped_column(String(500))
@@ -358,6 +375,7 @@ class Reading(Base):
     __table_args__ = (
         UniqueConstraint("image_id", "kind", "model_version"),
         Index("ix_readings_status_due", "status", "due_at"),
+        Index("ix_readings_kind_finished", "kind", "finished_at"),
         CheckConstraint(
             "(status = 'running') = (lease_until_at IS NOT NULL)", name="running_has_lease"
         ),
@@ -421,6 +439,7 @@ class Offer(Base):
 
     __table_args__ = (
         UniqueConstraint("case_id", "emergency_room_id", "round"),
+        Index("ix_offers_offered_at", "offered_at"),
         Index(
             "uq_offers_one_accepted",
             "case_id",
@@ -481,6 +500,7 @@ class Message(Base):
     seen_at: Mapped[datetime | None]
 
     __table_args__ = (
+        Index("ix_messages_sent_at", "sent_at"),
         CheckConstraint(
             "status = 'sent' OR delivered_at IS NOT NULL OR seen_at IS NOT NULL", name="delivered"
         ),
@@ -519,6 +539,12 @@ class AuditEntry(Base):
     case_id: Mapped[UUID | None] = mapped_column(ForeignKey("cases.id"), index=True)
     details: Mapped[dict[str, Any]]
 
+    __table_args__ = (
+        Index("ix_audit_entries_at", "at"),
+        Index("ix_audit_entries_actor_at", "actor", "at"),
+        Index("ix_audit_entries_action_at", "action", "at"),
+    )
+
 
 class Heartbeat(Base):
     """The last sign of life of one process."""
@@ -531,3 +557,116 @@ class Heartbeat(Base):
     """Start of the process in clock ticks after boot: a pid alone is given out again."""
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]
+    progress_at: Mapped[datetime | None]
+    """When it last finished something."""
+
+
+class Alarm(Base):
+    """Something wrong with a machine, from the moment it is noticed until it is over."""
+
+    __tablename__ = "alarms"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    code: Mapped[AlarmCode]
+    subject: Mapped[str] = mapped_column(String(120))
+    """Which queue, process or machine."""
+    details: Mapped[dict[str, Any]]
+    opened_at: Mapped[datetime]
+    repeated_at: Mapped[datetime]
+    repeats: Mapped[int] = mapped_column(default=0)
+    """How often it was raised again because nobody took it."""
+    acknowledged_at: Mapped[datetime | None]
+    acknowledged_by: Mapped[str | None] = mapped_column(String(120))
+    closed_at: Mapped[datetime | None]
+    closed_by: Mapped[str | None] = mapped_column(String(120))
+
+    __table_args__ = (
+        Index(
+            "uq_alarms_one_open",
+            "code",
+            "subject",
+            unique=True,
+            sqlite_where=text("closed_at IS NULL"),
+            postgresql_where=text("closed_at IS NULL"),
+        ),
+        Index("ix_alarms_opened_at", "opened_at"),
+        CheckConstraint(
+            "(acknowledged_at IS NULL) = (acknowledged_by IS NULL)", name="acknowledged"
+        ),
+        CheckConstraint("(closed_at IS NULL) = (closed_by IS NULL)", name="closed"),
+    )
+
+
+class QueuePause(Base):
+    """A queue that somebody stopped for a while; it goes on by itself at resume_at."""
+
+    __tablename__ = "queue_pauses"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    queue: Mapped[Queue]
+    reason: Mapped[str] = mapped_column(String(200))
+    paused_at: Mapped[datetime]
+    paused_by: Mapped[str] = mapped_column(String(120))
+    resume_at: Mapped[datetime]
+    resumed_at: Mapped[datetime | None]
+    resumed_by: Mapped[str | None] = mapped_column(String(120))
+
+    __table_args__ = (
+        Index(
+            "uq_queue_pauses_one_open",
+            "queue",
+            unique=True,
+            sqlite_where=text("resumed_at IS NULL"),
+            postgresql_where=text("resumed_at IS NULL"),
+        ),
+        CheckConstraint("(resumed_at IS NULL) = (resumed_by IS NULL)", name="resumed"),
+    )
+
+
+class Canary(Base):
+    """A reading of the project's own sample film, sent through a queue to see that it works.
+
+    It belongs to no case and leaves no finding.
+    """
+
+    __tablename__ = "canaries"
+    queue: Mapped[Queue] = mapped_column(primary_key=True)
+    sent_at: Mapped[datetime] = mapped_column(primary_key=True)
+    rung_at: Mapped[datetime | None]
+    done_at: Mapped[datetime | None]
+    owner: Mapped[str | None] = mapped_column(String(120))
+    """The worker that sang."""
+    error: Mapped[str | None] = mapped_column(String(200))
+
+
+class Sample(Base):
+    """The board's figures of one minute, or folded of one hour; the charts are drawn from them."""
+
+    __tablename__ = "samples"
+    span_s: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """60 or 3600."""
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    """When the span began."""
+    figures: Mapped[dict[str, Any]]
+
+
+class Distribution(Base):
+    """A histogram since the installation began: how often something took how long."""
+
+    __tablename__ = "distributions"
+    metric: Mapped[str] = mapped_column(String(40), primary_key=True)
+    stage: Mapped[str] = mapped_column(String(30), primary_key=True, default="")
+    acuity: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, default=0)
+    """1 to 5; 0 when none is known."""
+    counts: Mapped[list[Any]]
+    """One number per bucket of broker/stages.py, not added up."""
+    total_s: Mapped[float] = mapped_column(default=0.0)
+
+
+class RuntimeSetting(Base):
+    """A setting that an administrator changed at run time; it wins over the environment."""
+
+    __tablename__ = "runtime_settings"
+    name: Mapped[str] = mapped_column(String(60), primary_key=True)
+    value: Mapped[str] = mapped_column(String(60))
+    version: Mapped[int] = mapped_column(default=1)
+    changed_at: Mapped[datetime]
+    changed_by: Mapped[str] = mapped_column(String(120))
