@@ -133,6 +133,31 @@ class TooLarge(GoldentimeError):
     status = 413
 
 
+class UploadIncomplete(Conflict):
+    """The film named here is not wholly uploaded; send the rest, or the case without a film."""
+
+    code = "upload_incomplete"
+
+
+class UploadCorrupt(Conflict):
+    """The uploaded bytes are not the film that was announced; upload it again."""
+
+    code = "upload_corrupt"
+
+
+class WrongOffset(Conflict):
+    """The upload does not stand where this piece begins; ask where it stands."""
+
+    code = "wrong_offset"
+
+
+class WrongTusVersion(GoldentimeError):
+    """Send Tus-Resumable: 1.0.0."""
+
+    code = "wrong_tus_version"
+    status = 412
+
+
 class StorageFull(GoldentimeError):
     """The image store is almost full; try again, or send the case without a film."""
 

@@ -94,6 +94,8 @@ class Settings:
     """Largest request body."""
     min_free_bytes: int = 2 * 1024**3
     """Uploads are refused (503) when the image store has less room than this."""
+    upload_keep_s: float = 86400.0
+    """How long the bytes of an unfinished upload wait for the rest, counted from the last piece."""
     webhook_secret: str = ""
     """Signs notifications to pager gateways; at least 32 characters. Empty: no webhooks."""
     webhook_hosts: tuple[str, ...] = ()

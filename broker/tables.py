@@ -508,6 +508,40 @@ class Message(Base):
     )
 
 
+class Instructions(Base):
+    """What the ER that holds a case asks of its crew before arrival; the latest row counts."""
+
+    __tablename__ = "instructions"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"), index=True)
+    emergency_room_id: Mapped[UUID] = mapped_column(ForeignKey("emergency_rooms.id"))
+    items: Mapped[list[Any]]
+    """Values of dispatch/instructions.py's Item."""
+    note: Mapped[str | None] = mapped_column(String(1000))
+    given_at: Mapped[datetime]
+    given_by: Mapped[str] = mapped_column(String(120))
+    seen_at: Mapped[datetime | None]
+    """When the crew said that it read them."""
+
+
+class Upload(Base):
+    """A film that arrives in pieces; how many bytes are here is what its file says."""
+
+    __tablename__ = "uploads"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    ambulance_id: Mapped[UUID] = mapped_column(ForeignKey("ambulances.id"))
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of the whole film, as its sender says; compared before anybody uses the bytes."""
+    byte_count: Mapped[int]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+    __table_args__ = (
+        UniqueConstraint("ambulance_id", "sha256"),
+        CheckConstraint("byte_count > 0", name="byte_count"),
+    )
+
+
 class AudienceSequence(Base):
     """The last number given to an audience; its row lock makes number order = commit order."""
 

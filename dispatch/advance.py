@@ -167,7 +167,8 @@ def _as_json(result: Triage) -> dict[str, object]:
 def _begin(session: Session, settings: Settings, case: Case, now: datetime) -> None:
     readings = _readings(session, case)
     assert case.deadline_at is not None  # advance() looked
-    if any(r.status not in ENDED_READINGS for r in readings) and case.deadline_at > now:
+    ended = bool(readings) and all(r.status in ENDED_READINGS for r in readings)
+    if case.deadline_at > now and not ended:  # no reading yet: its film is on the way
         return
     result, partial = _assess(session, case)
     move_case(

@@ -46,6 +46,8 @@ class Submission:
     longitude: float | None = None
     vitals: Mapping[str, Any] | None = None
     patient: Mapping[str, Any] | None = None
+    film_follows: bool = False
+    """A film is on its way: the case waits for it as for a reading."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,10 @@ def keep(store: ImageStore, case_id: UUID, film: Film) -> None:
 
 
 def request_sha256(submission: Submission, film_sha256: str | None) -> str:
-    """Hash of everything that was submitted."""
-    text = json.dumps([asdict(submission), film_sha256], sort_keys=True, default=str)
+    """Hash of every fact that was submitted; how the film travels is none."""
+    facts = asdict(submission)
+    del facts["film_follows"]
+    text = json.dumps([facts, film_sha256], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -131,7 +135,7 @@ def submit(
         return found
     assert actor.ambulance_id is not None  # the route lets only crews in
     now = database.now(session)
-    waits = film is not None and film.opened.verdict.usable
+    waits = film.opened.verdict.usable if film else submission.film_follows
     case = Case(
         id=case_id,
         ambulance_id=actor.ambulance_id,
@@ -182,8 +186,10 @@ def add_image(
         )
     now = database.now(session)
     values: dict[str, Any] = {"image_unusable": None}
-    if case.status is CaseStatus.RECEIVED and film.opened.verdict.usable:
-        values["deadline_at"] = case.received_at + advance.patience(settings, case.crew_pre_ktas)
+    if case.status is CaseStatus.RECEIVED:
+        waits = film.opened.verdict.usable
+        until = case.received_at + advance.patience(settings, case.crew_pre_ktas)
+        values["deadline_at"] = until if waits else now
     move_case(session, case, case.status, actor, tell=None, **values)
     _attach(session, settings, case, film, now)
     events.audit(session, actor.name, "case.image", case.id, sha256=film.sha256)

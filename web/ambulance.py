@@ -7,15 +7,23 @@ from uuid import UUID, uuid4
 
 from flask import request
 
-from broker.errors import Conflict, IdempotencyKeyMissing, IdempotencyKeyReused, StorageFull
+from broker.errors import (
+    Conflict,
+    IdempotencyKeyMissing,
+    IdempotencyKeyReused,
+    Invalid,
+    StorageFull,
+)
 from broker.lifecycle import TERMINAL_CASES, Role
-from dispatch import access, intake, offers, transport
-from dispatch.intake import Receipt, Submission
+from dispatch import access, instructions, intake, offers, transport, uploads
+from dispatch.access import Actor
+from dispatch.intake import Film, Receipt, Submission
 from web import schemas
 from web.auth import actor, allow
-from web.bodies import Room, case_text, one_image, strict_json
+from web.bodies import Room, case_text, one_image, strict_json, whole_body
 from web.presenting import case_picture, offer_picture
-from web.state import here
+from web.state import State, here
+from web.uploads import open_whole
 
 blueprint = Room("ambulance", __name__, url_prefix="/api/v1", description="What a crew does")
 
@@ -49,7 +57,8 @@ IMAGE_ONLY: dict[str, Any] = {
                 "required": ["image"],
                 "properties": {"image": {"type": "string", "format": "binary"}},
             }
-        }
+        },
+        "application/json": {"schema": {"$ref": "#/components/schemas/ImageIn"}},
     },
 }
 KEY_HEADER: dict[str, Any] = {
@@ -68,35 +77,52 @@ KEY_HEADER: dict[str, Any] = {
 def submit_case() -> Receipt:
     """Submit a case; 201 means that it is stored and will not be lost."""
     state, who, key = here(), actor(), idempotency_key()
-    submission = read_case()
-    upload = one_image(required=False)
-    if upload is None:
+    submission, named_sha256 = read_case()
+    file = one_image(required=False)
+    if file and named_sha256:
+        raise Invalid("send a film or name an uploaded one, not both", field="image_sha256")
+    if named_sha256 and (earlier := known(state, who, key, submission, named_sha256)):
+        return earlier  # its upload is used up
+    if file is None and named_sha256 is None:
         return state.record.again(
             lambda s: intake.submit(s, state.settings, who, key, submission, None, uuid4())
         )
     state.store.check_room()
     with state.store.incoming() as paths:
-        film = intake.open_upload(state.store, cast(Any, upload.stream), paths)
-        request_hash = intake.request_sha256(submission, film.sha256)
-        with state.record.read() as session:
-            if earlier := intake.known(session, who, key, request_hash):
+        upload_id = None
+        if file:
+            film = intake.open_upload(state.store, cast(Any, file.stream), paths)
+            if earlier := known(state, who, key, submission, film.sha256):
                 return earlier
-        case_id = uuid4()
-        try:
-            intake.keep(state.store, case_id, film)
-        except StorageFull:
-            state.store.delete(case_id)  # one file may have had room, and no row speaks of it
-            raise
-        try:
-            receipt = state.record.again(
-                lambda s: intake.submit(s, state.settings, who, key, submission, film, case_id)
-            )
-        except IdempotencyKeyReused:  # by another body, a moment earlier
-            state.store.delete(case_id)
-            raise
-        if receipt.case_id != case_id:
-            state.store.delete(case_id)  # the same submission, a moment earlier
+        else:
+            assert named_sha256 is not None
+            film, upload_id = open_whole(state, who, named_sha256, paths)
+        return keep_and_submit(state, who, key, submission, film, upload_id)
+
+
+def keep_and_submit(
+    state: State, who: Actor, key: str, submission: Submission, film: Film, upload_id: UUID | None
+) -> Receipt:
+    """Make the film durable, then write the rows; what no row speaks of is removed again."""
+    case_id = uuid4()
+
+    def unit(session: Any) -> Receipt:
+        receipt = intake.submit(session, state.settings, who, key, submission, film, case_id)
+        if upload_id:
+            uploads.forget(session, upload_id)
         return receipt
+
+    try:
+        intake.keep(state.store, case_id, film)
+        receipt = state.record.again(unit)
+    except (StorageFull, IdempotencyKeyReused):  # half kept; by another body, a moment earlier
+        state.store.delete(case_id)
+        raise
+    if receipt.case_id != case_id:
+        state.store.delete(case_id)  # the same submission, a moment earlier
+    if upload_id:
+        state.partials.delete(upload_id)
+    return receipt
 
 
 @blueprint.route("/cases/<uuid:case_id>/image", methods=["PUT"])
@@ -104,19 +130,52 @@ def submit_case() -> Receipt:
 @blueprint.response(200, schemas.ReceiptOut)
 @allow(Role.CREW)
 def put_image(case_id: UUID) -> Receipt:
-    """Add a film to a case, or replace it."""
+    """Add a film to a case, or replace it; as a file, or named when it was uploaded in pieces."""
     state, who = here(), actor()
+    named_sha256 = None
+    if request.is_json:
+        named_sha256 = schemas.ImageIn().load(strict_json(whole_body()))["image_sha256"]
     with state.record.read() as session:
         case = access.case(session, who, case_id)
+        if named_sha256 in {image.sha256 for image in case.images}:
+            return intake.receipt(session, case)  # its upload is used up
         if case.status in TERMINAL_CASES:  # add_image asks again; here before bytes are stored
             raise Conflict(f"the case is {case.status}", status=str(case.status))
-    upload = one_image(required=True)
-    assert upload is not None
+    file = None if named_sha256 else one_image(required=True)
     state.store.check_room()
     with state.store.incoming() as paths:
-        film = intake.open_upload(state.store, cast(Any, upload.stream), paths)
+        upload_id = None
+        if file:
+            film = intake.open_upload(state.store, cast(Any, file.stream), paths)
+        else:
+            assert named_sha256 is not None
+            film, upload_id = open_whole(state, who, named_sha256, paths)
         intake.keep(state.store, case_id, film)
-        return state.record.again(lambda s: intake.add_image(s, state.settings, who, case_id, film))
+
+        def unit(session: Any) -> Receipt:
+            receipt = intake.add_image(session, state.settings, who, case_id, film)
+            if upload_id:
+                uploads.forget(session, upload_id)
+            return receipt
+
+        receipt = state.record.again(unit)
+    if upload_id:
+        state.partials.delete(upload_id)
+    return receipt
+
+
+@blueprint.route("/cases/<uuid:case_id>/instructions/seen", methods=["POST"])
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.CREW)
+def saw_instructions(case_id: UUID) -> dict[str, Any]:
+    """The crew read what the ER asks for; the ER is told."""
+    state, who = here(), actor()
+
+    def unit(session: Any) -> dict[str, Any]:
+        instructions.seen(session, who, case_id)
+        return case_picture(session, state.settings, who, access.case(session, who, case_id))
+
+    return state.record.again(unit)
 
 
 @blueprint.route("/cases/<uuid:case_id>/receipt", methods=["GET"])
@@ -240,18 +299,31 @@ def idempotency_key() -> str:
     return key
 
 
-def read_case() -> Submission:
-    """The case of a multipart or JSON request; ValidationError names the field."""
+def known(
+    state: State, who: Actor, key: str, submission: Submission, film_sha256: str
+) -> Receipt | None:
+    """The receipt of an earlier submission with this key and this film, if there was one."""
+    with state.record.read() as session:
+        return intake.known(session, who, key, intake.request_sha256(submission, film_sha256))
+
+
+def read_case() -> tuple[Submission, str | None]:
+    """The case of a multipart or JSON request and the uploaded film that it names, if any.
+
+    ValidationError names the field.
+    """
     data = schemas.CaseIn().load(strict_json(case_text()))
-    return Submission(
+    submission = Submission(
         crew_pre_ktas=data.get("crew_pre_ktas"),
         age_years=data.get("age_years"),
         sex=data.get("sex"),
         complaint=data.get("complaint"),
         vitals=vitals_columns(data),
         patient=data.get("patient"),
+        film_follows=data.get("film_follows", False),
         **(data.get("position") or {}),
     )
+    return submission, data.get("image_sha256")
 
 
 def vitals_columns(data: dict[str, Any]) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ from web import (
     schemas,
     session,
     stream,
+    uploads,
 )
 from web.state import KEY, make_state
 
@@ -81,10 +82,12 @@ def create_app(settings: Settings | None = None) -> Flask:
         },
     )
     api = ProblemApi(app)
-    api.spec.components.schema("CaseIn", schema=schemas.CaseIn)  # named by the form, by hand
+    for schema in (schemas.CaseIn, schemas.ImageIn):  # named by forms that are written by hand
+        api.spec.components.schema(schema.__name__, schema=schema)
     for room in (
         session.blueprint,
         ambulance.blueprint,
+        uploads.blueprint,
         cases.blueprint,
         emergency_room.blueprint,
         operations.blueprint,

@@ -60,6 +60,12 @@ def public(view: View) -> View:
     return _named(view, None, {"x-roles": ["everybody"], "security": []})
 
 
+def streams(view: View) -> View:
+    """A route whose body goes to disk as it comes; it may be as long as a film."""
+    view.streams = True  # type: ignore[attr-defined]  # read by check()
+    return view
+
+
 def _named(view: View, roles: frozenset[Role] | None, documented: dict[str, Any]) -> View:
     named: View = Blueprint.doc(**documented)(view)
     named.roles = roles  # type: ignore[attr-defined]  # read by check()
@@ -103,9 +109,9 @@ def register(app: Flask) -> None:
 
     @app.before_request
     def check() -> None:
-        if request.mimetype != "multipart/form-data":
-            request.max_content_length = MAX_TEXT_BYTES
         view = app.view_functions.get(request.endpoint or "")
+        if request.mimetype != "multipart/form-data" and not hasattr(view, "streams"):
+            request.max_content_length = MAX_TEXT_BYTES
         if view is None:
             return  # 404 or 405, answered by the router
         roles: frozenset[Role] | None = getattr(view, "roles", NO_ROLES)

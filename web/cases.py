@@ -39,6 +39,8 @@ def list_cases(query: dict[str, Any]) -> list[dict[str, Any]]:
         wanted = select(Case).where(access.cases_visible_to(who))
         if query["live"]:
             wanted = wanted.where(Case.status.in_(LIVE_CASES))
+        if "before" in query:
+            wanted = wanted.where(Case.received_at < query["before"])
         rows = session.scalars(wanted.order_by(Case.received_at.desc()).limit(query["limit"])).all()
         if rows:  # a list shows patients as a case does, so it leaves the same trace
             ids = [str(case.id) for case in rows]

@@ -12,12 +12,12 @@ from broker import database, events
 from broker.errors import NotFound
 from broker.lifecycle import HELD_CASES, OPEN_OFFERS, OfferStatus, Role
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import access, advance, offers
+from dispatch import access, advance, instructions, offers
 from dispatch.offers import Decision
 from web import schemas
 from web.auth import actor, allow
 from web.bodies import Room
-from web.presenting import offer_picture
+from web.presenting import case_picture, offer_picture
 from web.state import here
 
 blueprint = Room("emergency_room", __name__, url_prefix="/api/v1", description="What an ER does")
@@ -131,3 +131,18 @@ def set_diversion(data: dict[str, Any], emergency_room_id: UUID) -> EmergencyRoo
         return room
 
     return here().record.again(unit)
+
+
+@blueprint.route("/cases/<uuid:case_id>/instructions", methods=["PUT"])
+@blueprint.arguments(schemas.InstructionsIn)
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.EMERGENCY_ROOM)
+def instruct(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
+    """Tell the crew of your patient where to come to, what to do and what to bring."""
+    state, who = here(), actor()
+
+    def unit(session: Any) -> dict[str, Any]:
+        instructions.give(session, who, case_id, data["items"], data.get("note"))
+        return case_picture(session, state.settings, who, access.case(session, who, case_id))
+
+    return state.record.again(unit)

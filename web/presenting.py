@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from broker.lifecycle import ReadingKind, ReadingStatus, Role
 from broker.settings import Settings
 from broker.tables import Case, Finding, Image, Offer, Reading
-from dispatch import access, advance, triage
+from dispatch import access, advance, instructions, triage
 from dispatch.access import GRANTING_OFFERS, Actor
 
 NOTICE = "AI output of research software, not a medical device: not for diagnosis."
@@ -44,6 +44,7 @@ def case_picture(session: Session, settings: Settings, actor: Actor, case: Case)
     shown["triage"] = triage_picture(case.triage)
     image = advance.current_image(session, case.id)
     shown["image"] = image_picture(session, image, identity) if image else None
+    shown["instructions"] = instructions.latest(session, case.id) if identity else None
     if actor.role is not Role.EMERGENCY_ROOM:
         shown["offers"] = [offer_picture(session, settings, None, o) for o in case.offers]
     return shown

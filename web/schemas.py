@@ -20,6 +20,7 @@ from broker.lifecycle import (
     Role,
 )
 from dispatch.inbox import Recipient
+from dispatch.instructions import Item
 from dispatch.news2 import Consciousness
 from dispatch.offers import Decision
 
@@ -48,6 +49,14 @@ def _whole(low: int, high: int, meaning: str) -> fields.Integer:
         allow_none=True,
         validate=validate.Range(low, high),
         metadata={"description": meaning},
+    )
+
+
+def _sha256(meaning: str, **more: Any) -> fields.String:
+    return fields.String(
+        validate=validate.Regexp("^[0-9a-f]{64}$", error="is no SHA-256 in lower-case hex"),
+        metadata={"description": meaning},
+        **more,
     )
 
 
@@ -146,6 +155,16 @@ class CaseIn(CaseFactsIn):
         allow_none=True, validate=validate.OneOf(["female", "male", "other", "unknown"])
     )
     patient = fields.Nested(PatientIn, allow_none=True)
+    image_sha256 = _sha256("the film of your unit's finished upload, instead of a file")
+    film_follows = Flag(
+        metadata={"description": "a film is on its way: wait for it as for a reading, no longer"}
+    )
+
+
+class ImageIn(In):
+    """The film of a finished upload."""
+
+    image_sha256 = _sha256("SHA-256 of the film, as it was announced", required=True)
 
 
 class CasePatchIn(CaseFactsIn):
@@ -210,6 +229,15 @@ class DiversionIn(In):
                 raise ValidationError("contradicts on: false", name)
 
 
+class InstructionsIn(In):
+    """What the crew should do before it arrives; an empty list and no note takes all back."""
+
+    items = fields.List(
+        fields.Enum(Item, by_value=True), load_default=list, validate=validate.Length(max=len(Item))
+    )
+    note = _text(1000)
+
+
 class MessageIn(In):
     """Words to another party of the case."""
 
@@ -246,6 +274,9 @@ class CasesQuery(Schema):
 
     live = fields.Boolean(load_default=True)
     limit = fields.Integer(load_default=50, validate=validate.Range(1, 200))
+    before = fields.AwareDateTime(
+        metadata={"description": "only cases received earlier: the received_at of the last one"}
+    )
 
 
 class OffersQuery(Schema):
@@ -260,7 +291,18 @@ class SessionOut(Schema):
 
     role = fields.Enum(Role, by_value=True)
     display_name = fields.String()
+    account_id = fields.String(metadata={"description": "account:… or device:…"})
+    audience = fields.String(allow_none=True, metadata={"description": "whose events these are"})
     csrf_token = fields.String()
+
+
+class FilmCheckOut(Schema):
+    """What the gate says of an uploaded film, before any case names it."""
+
+    image_sha256 = fields.String()
+    width_px = fields.Integer()
+    height_px = fields.Integer()
+    unusable_reason = fields.String(allow_none=True)
 
 
 class ReceiptOut(Schema):
@@ -373,6 +415,15 @@ class EmergencyRoomOut(Schema):
     diversion_reason = fields.String(allow_none=True)
 
 
+class InstructionsOut(Schema):
+    """What the ER that holds the case asks of the crew."""
+
+    items = fields.List(fields.String())
+    note = fields.String(allow_none=True)
+    given_at = fields.AwareDateTime()
+    seen_at = fields.AwareDateTime(allow_none=True)
+
+
 class OfferBrief(Schema):
     """One ER's answer as the crew sees it."""
 
@@ -426,6 +477,7 @@ class CaseOut(Schema):
     vitals = fields.Nested(VitalsOut, allow_none=True)
     patient = fields.Nested(PatientIn, allow_none=True)
     image = fields.Nested(ImageOut, allow_none=True)
+    instructions = fields.Nested(InstructionsOut, allow_none=True)
     offers = fields.List(fields.Nested(OfferBrief))
 
 

@@ -10,6 +10,7 @@ from flask_wtf.csrf import generate_csrf
 
 from broker.lifecycle import Role
 from broker.tables import Account
+from dispatch.access import Actor
 from web import auth, schemas
 from web.auth import actor, allow, public
 from web.bodies import Room
@@ -25,11 +26,10 @@ blueprint = Room("session", __name__, url_prefix="/api/v1", description="Signing
 def sign_in(data: dict[str, Any]) -> dict[str, Any]:
     """Sign in; the answer carries the token to send as X-CSRFToken with every change."""
     account = auth.sign_in(here().record, data["name"], data["password"])
-    return {
-        "role": account.role,
-        "display_name": account.display_name,
-        "csrf_token": generate_csrf(),
-    }
+    who = Actor(
+        account.role, f"account:{account.id}", account.ambulance_id, account.emergency_room_id
+    )
+    return _told(who, account)
 
 
 @blueprint.route("/session", methods=["GET"])
@@ -41,9 +41,15 @@ def who_am_i() -> dict[str, Any]:
     with here().record.read() as db:
         kind, _, id_ = who.name.partition(":")
         account = db.get(Account, UUID(id_)) if kind == "account" else None
+    return _told(who, account)
+
+
+def _told(who: Actor, account: Account | None) -> dict[str, Any]:
     return {
         "role": who.role,
         "display_name": account.display_name if account else who.name,
+        "account_id": who.name,
+        "audience": who.audience,
         "csrf_token": generate_csrf() if account else "",
     }
 

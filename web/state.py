@@ -1,4 +1,4 @@
-"""What one web process holds: settings, record, image store; reached from the current app."""
+"""What one web process holds: settings, record, film stores; reached from the current app."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import cast
 from flask import current_app
 
 from broker.imagestore import ImageStore
+from broker.partials import Partials
 from broker.record import Record
 from broker.settings import Settings
 
@@ -21,11 +22,12 @@ class State:
     settings: Settings
     record: Record
     store: ImageStore
+    partials: Partials
 
 
 def make_state(settings: Settings) -> State:
     """Open the record and the image store."""
-    return State(settings, Record(settings), ImageStore(settings))
+    return State(settings, Record(settings), ImageStore(settings), Partials(settings))
 
 
 def here() -> State:

@@ -22,11 +22,12 @@ from broker import database, heartbeat, logs, settings as settings_
 from broker.errors import DatabaseBusy, LostRace
 from broker.imagestore import ImageStore
 from broker.lifecycle import LIVE_CASES
+from broker.partials import Partials
 from broker.record import Record
 from broker.settings import Settings
 from broker.tables import Case
 from broker.watchdog import Watchdog
-from dispatch import advance, notify, reading
+from dispatch import advance, notify, reading, uploads
 from workers.delivering import deliver
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class Upkeep:
         self.settings = settings
         self.record = Record(settings)
         self.store = ImageStore(settings)
+        self.partials = Partials(settings)
         self.over = threading.Event()
         self._next_beat = 0.0
         self._log = logs.logger()
@@ -65,6 +67,7 @@ class Upkeep:
                 self.look()
                 if time.monotonic() >= next_reap:
                     self.store.reap(REAP_AFTER_S, time.time())
+                    self.sweep_uploads()
                     next_reap = time.monotonic() + 60
             except DatabaseBusy as error:
                 self._log.warning("the database is busy", action="upkeep.busy", **error.extra)
@@ -90,6 +93,16 @@ class Upkeep:
             self._beat()  # many cases may be due at once: busy is not silent
             self._each(advance.advance, case_id)
         return len(due) + len(silent)
+
+    def sweep_uploads(self) -> int:
+        """End uploads whose rest never came and delete bytes of ended ones; returns how many."""
+        ended = set(self.record.again(uploads.forget_expired))
+        old = list(self.partials.older_than(REAP_AFTER_S, time.time()))
+        with self.record.read() as session:
+            ended |= uploads.unknown(session, old)
+        for upload_id in ended:
+            self.partials.delete(upload_id)
+        return len(ended)
 
     def _beat(self) -> None:
         if time.monotonic() < self._next_beat:

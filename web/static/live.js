@@ -142,6 +142,8 @@ const EVENTS = [
   "case.cancelled",
   "case.amended",
   "case.position",
+  "case.instructions",
+  "case.instructions_seen",
   "offer.requested",
   "offer.reminded",
   "offer.received",

@@ -115,8 +115,8 @@ class House:
     def __init__(self, settings: Settings, rooms: int = 5) -> None:
         self.settings = settings
         self.app = create_app(settings)
-        state: State = self.app.extensions[KEY]
-        self.record: Record = state.record
+        self.state: State = self.app.extensions[KEY]
+        self.record: Record = self.state.record
         self.nobody = Caller(self.app)
         with self.record.write() as db:
             registry.put_ambulance(db, "Test 1")
