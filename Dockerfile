@@ -14,7 +14,7 @@ COPY migrations migrations
 COPY models models
 COPY web web
 COPY workers workers
-RUN /opt/goldentime/bin/pybabel compile --quiet --directory web/translations
+RUN /opt/goldentime/bin/pybabel --quiet compile --directory web/translations
 RUN /opt/goldentime/bin/pip install --no-deps --no-build-isolation .
 
 FROM python:3.12-slim

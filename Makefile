@@ -80,7 +80,7 @@ system-packages:
 	@sh tests/system_packages.sh
 
 $(WORDS).mo: $(WORDS).po | $(VENV)/.runtime
-	$(VENV)/bin/pybabel compile --quiet --directory web/translations
+	$(VENV)/bin/pybabel --quiet compile --directory web/translations
 
 $(VENV)/.runtime: requirements/runtime.txt $(PACKAGING)
 	@sh requirements/environment.sh $(VENV) requirements/runtime.txt

@@ -47,4 +47,4 @@ echo "goldentime: installing $lock into $folder (minutes, the first time)" >&2
 pip install -qq --no-deps --require-hashes -r "$lock" >&2
 pip install -qq --no-deps --no-build-isolation --editable . >&2
 # The pages' words: a compiled catalogue is no source, so it is not in git.
-"$folder/bin/pybabel" compile --quiet --directory web/translations >&2
+"$folder/bin/pybabel" --quiet compile --directory web/translations >&2
