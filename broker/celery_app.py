@@ -6,7 +6,11 @@ in docs/reliability.md or beside it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Celery
+from celery.app.amqp import AMQP
+from kombu import Connection
 from kombu.entity import Queue as KombuQueue
 
 from broker.queues import ROUTES, Queue
@@ -17,10 +21,31 @@ KEY_PREFIX = "goldentime:"
 VISIBILITY_TIMEOUT_S = 120
 """Longer than the hard time limit, so that a running task is never handed out twice by Redis."""
 
+RECONNECT_MAX_S = 2.0
+"""Longest pause between two tries to reach a Redis that is away."""
+
+
+class _Connection(Connection):
+    """Looks for a lost Redis every RECONNECT_MAX_S.
+
+    Celery's worker asks for kombu's defaults, which wait up to 30 s between tries, and has no
+    setting for them (celery 5.7, worker/consumer/consumer.py ensure_connected).
+    """
+
+    def ensure_connection(self, *args: Any, **more: Any) -> Connection:
+        """As in kombu, with shorter pauses where the caller asks for none."""
+        pauses = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": RECONNECT_MAX_S}
+        connection: Connection = super().ensure_connection(*args, **{**pauses, **more})
+        return connection
+
+
+class _Amqp(AMQP):
+    Connection = _Connection
+
 
 def make_celery(settings: Settings, socket_timeout_s: float = 5) -> Celery:
     """A configured app for a worker (5 s) or the relay (2 s: a frozen Redis must cost little)."""
-    app = Celery("goldentime")
+    app = Celery("goldentime", amqp=_Amqp)
     app.conf.update(
         broker_url=settings.redis_url,
         broker_connection_retry_on_startup=True,

@@ -29,6 +29,8 @@ from broker.settings import Settings
 
 START_S = 120.0
 STOP_S = 20.0
+DOOR_FD = 3
+"""The descriptor by which a door gets its listening socket."""
 RUNTIME = {
     "REMAP_SIGTERM": "SIGQUIT",  # Celery's soft shutdown: finish what runs, take nothing new
     "PYTHONUNBUFFERED": "1",
@@ -45,10 +47,22 @@ class DidNotStart(GoldentimeError):
 
 @dataclass(frozen=True)
 class Part:
-    """One process and its command line."""
+    """One command line and what it runs as."""
 
     name: str
     command: tuple[str, ...]
+    port: int | None = None
+    """Opened by the supervisor and handed over as DOOR_FD: it stays open, and callers wait in its
+    queue, while the part restarts."""
+    processes: int = 1
+    """Several share the port, so that one answers while another restarts."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One per process: stream; gateway1 and gateway2."""
+        if self.processes == 1:
+            return (self.name,)
+        return tuple(f"{self.name}{number}" for number in range(1, self.processes + 1))
 
 
 def free_ports(first: int, count: int) -> list[int]:
@@ -96,7 +110,7 @@ def parts(settings: Settings) -> list[Part]:
         "1",
     )
     quiet = ("--without-gossip", "--without-mingle", "--loglevel", "WARNING")
-    gunicorn = (python, "-m", "gunicorn", "--no-control-socket")
+    gunicorn = (python, "-m", "gunicorn", "--no-control-socket", "--bind", f"fd://{DOOR_FD}")
     return [
         Part(
             "redis", tuple(embedded.redis_command(settings.data_dir, port_of(settings.redis_url)))
@@ -110,17 +124,16 @@ def parts(settings: Settings) -> list[Part]:
         Part(
             "gateway",
             (
-                *(*gunicorn, "-c", "python:web.gunicorn_gateway"),
-                *("--bind", f"127.0.0.1:{port_of(settings.public_url)}", "web.app:create_app()"),
+                *(*gunicorn, "-c", "python:web.gunicorn_gateway", "--workers", "1"),
+                "web.app:create_app()",
             ),
+            port_of(settings.public_url),
+            processes=2,
         ),
         Part(
             "stream",
-            (
-                *(*gunicorn, "-c", "python:web.gunicorn_stream"),
-                *("--bind", f"127.0.0.1:{port_of(settings.stream_url)}"),
-                "web.app:create_stream_app()",
-            ),
+            (*gunicorn, "-c", "python:web.gunicorn_stream", "web.app:create_stream_app()"),
+            port_of(settings.stream_url),
         ),
     ]
 
@@ -198,7 +211,7 @@ class Supervisor:
                 raise DidNotStart(f"the supervisor ended; see {self.logs}")
             if wrong and time.monotonic() - began > START_S:
                 name, reason = next(iter(wrong.items()))
-                raise DidNotStart(f"{name}: {reason}; see {self.logs / name}.log")
+                raise DidNotStart(f"{name}: {reason}; see {self.logs}/{name}*.log")
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -221,10 +234,10 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         """Process ids of the running parts, for tests that break them."""
         found: dict[str, int] = {}
-        for part in parts(self.settings):
-            file = self.folder / f"{part.name}.pid"
+        for name in (name for part in parts(self.settings) for name in part.names):
+            file = self.folder / f"{name}.pid"
             if file.is_file():
-                found[part.name] = int(file.read_text())
+                found[name] = int(file.read_text())
         return found
 
     def _checks(self) -> dict[str, Callable[[], str | None]]:
@@ -258,19 +271,26 @@ class Supervisor:
             "silent=true",
             *(["user=root"] if os.geteuid() == 0 else []),
         ]
-        # One group, so that all stop at the same time; Redis alone stops after them.
-        names = [part.name for part in parts(self.settings) if part.name != "redis"]
+        # One group, so that all stop at the same time; the doors stop before them, Redis after.
+        doors = [part for part in parts(self.settings) if part.port]
+        names = [p.name for p in parts(self.settings) if p.name != "redis" and p not in doors]
         lines += ["", "[group:parts]", f"programs={','.join(names)}", "priority=10"]
         for part in parts(self.settings):
             # The shell writes its pid and becomes the part: tests need to know whom to kill.
-            file = self.folder / f"{part.name}.pid"
+            name = part.name if part.processes == 1 else f"{part.name}%(process_num)d"
+            file = self.folder / f"{name}.pid"
             command = " ".join(_quote(word) for word in part.command)
+            if part.port:  # supervisord hands a socket over as standard input, as FastCGI wants it
+                command += f" {DOOR_FD}<&0 0</dev/null"
             lines += [
                 "",
-                f"[program:{part.name}]",
+                f"[{'fcgi-program' if part.port else 'program'}:{part.name}]",
+                f"process_name={name}",
+                f"numprocs={part.processes}",
+                "numprocs_start=1",
                 f"command=/bin/sh -c \"echo $$ > '{file}'; exec {command}\"",
                 f"directory={Path(__file__).resolve().parent.parent}",
-                f"stdout_logfile={self.logs}/{part.name}.log",
+                f"stdout_logfile={self.logs}/{name}.log",
                 "redirect_stderr=true",
                 "autorestart=true",
                 "startsecs=2",
@@ -279,6 +299,7 @@ class Supervisor:
                 f"stopwaitsecs={int(STOP_S / 2)}",
                 "killasgroup=true",
                 *(["priority=1"] if part.name == "redis" else []),
+                *([f"socket=tcp://127.0.0.1:{part.port}", "priority=20"] if part.port else []),
             ]
         return "\n".join(lines) + "\n"
 

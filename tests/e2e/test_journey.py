@@ -49,7 +49,7 @@ def test_the_film_an_er_sees_is_our_own_png(installation: Installation) -> None:
     assert film.startswith(b"\x89PNG\r\n")
 
 
-@pytest.mark.parametrize("victim", ["classify", "detect", "dispatch", "relay", "gateway"])
+@pytest.mark.parametrize("victim", ["classify", "detect", "dispatch", "relay", "gateway1"])
 def test_a_process_killed_in_the_middle_costs_time_only(
     installation: Installation, victim: str
 ) -> None:
@@ -58,10 +58,10 @@ def test_a_process_killed_in_the_middle_costs_time_only(
 
     def kill(step: str) -> None:
         nonlocal killed
-        if step == "submitted" and victim != "gateway":
+        if step == "submitted" and victim != "gateway1":
             os.kill(installation.supervisor.pids()[victim], signal.SIGKILL)
             killed = True
-        if step == "accepted" and victim == "gateway":
+        if step == "accepted" and victim == "gateway1":
             before = installation.supervisor.pids()[victim]
             orphans = psutil.Process(before).children(recursive=True)
             os.kill(before, signal.SIGKILL)

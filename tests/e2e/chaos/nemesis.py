@@ -11,7 +11,7 @@ from types import TracebackType
 
 import psutil
 
-from tests.e2e.chaos.box import POOLS, Box
+from tests.e2e.chaos.box import DOORS, POOLS, Box
 
 Blow = tuple[str, Callable[[], None]]
 
@@ -60,7 +60,7 @@ def restart_redis(box: Box) -> None:
 
 def kills(box: Box) -> list[Blow]:
     """SIGKILL for every kind of process, parents and children, and for Redis."""
-    parts = [*POOLS, "relay", "upkeep", "gateway", "stream"]
+    parts = [*POOLS, "relay", "upkeep", *DOORS]
 
     def child(part: str) -> None:
         for process in box.children(part)[:1]:
@@ -71,7 +71,7 @@ def kills(box: Box) -> list[Blow]:
         *((part, lambda part=part: box.kill(part)) for part in parts),  # type: ignore[misc]
         *(
             (f"child of {part}", lambda part=part: child(part))  # type: ignore[misc]
-            for part in ("classify", "detect", "dispatch", "gateway")
+            for part in ("classify", "detect", "dispatch", "gateway1")
         ),
         ("redis", lambda: restart_redis(box)),
     ]

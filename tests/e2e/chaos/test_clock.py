@@ -27,12 +27,12 @@ from broker.lifecycle import OfferStatus
 from broker.tables import Case, Offer, Reading
 from tests.conftest import FreshDatabase
 from tests.e2e.chaos import pool, truth
-from tests.e2e.chaos.box import POOLS, Box, box as running_box
+from tests.e2e.chaos.box import DOORS, POOLS, Box, box as running_box
 from tests.e2e.chaos.crowd import Crowd
 from tests.servers import PostgresServer, RedisServer
 
 pytestmark = pytest.mark.timeout(3600)
-PARTS = (*POOLS, "relay", "upkeep", "gateway", "stream")
+PARTS = (*POOLS, "relay", "upkeep", *DOORS)
 
 
 class Clock:
