@@ -18,7 +18,7 @@ SHORT_CHAOS := kill_9 or accept_at_once or five_times or (rescued and child) or 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test test-training long unit integration migration e2e chaos lint format bench up clean \
-	system-packages translations
+	system-packages translations vendor screens
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
@@ -64,6 +64,13 @@ bench: $(VENV)/.test $(WORDS).mo system-packages ## time the journey beside the 
 	$(PY) -m tests.bench.journey $(ARGS)
 
 translations: $(WORDS).mo ## compile the pages' Korean words; the other targets do it when it is due
+
+vendor: ## copy other people's part of the pages, pinned in package.json, to web/static/vendor
+	npm ci --ignore-scripts --no-audit --no-fund
+	npm run --silent vendor
+
+screens: $(VENV)/.test $(WORDS).mo system-packages ## write docs/screens/*.png of every screen
+	$(PYTEST) tests/e2e/screens --screens docs/screens
 
 up: ## docker compose: the whole installation in containers
 	@docker compose version >/dev/null 2>&1 || \

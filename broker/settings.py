@@ -104,6 +104,11 @@ class Settings:
     """Mail server: smtps://user:password@host:465, or smtp://host:587 with STARTTLS. "" is off."""
     mail_from: str = ""
     """Sender of notification mails."""
+    map_tiles_url: str = ""
+    """Address of map tiles with {z}, {x} and {y}; pages may then load pictures from its host.
+    "" draws maps as a grid of coordinates, and no page asks anybody else for anything."""
+    map_attribution: str = ""
+    """Who is to be named on such maps."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
     log_json: bool = True

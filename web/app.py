@@ -5,9 +5,11 @@ No routes and no rules live here; only which rooms a process has and the setting
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 from flask_smorest import Api
@@ -17,6 +19,7 @@ from broker.errors import BadSetting
 from broker.settings import Settings
 from web import (
     ambulance,
+    assets,
     auth,
     cases,
     emergency_room,
@@ -32,7 +35,7 @@ from web import (
 from web.state import KEY, make_state
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:{tiles}; "
     "font-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; "
     "base-uri 'none'; connect-src 'self' {stream}"
 )
@@ -56,7 +59,7 @@ class ProblemApi(Api):
 def create_app(settings: Settings | None = None) -> Flask:
     """The gateway: API under /api/v1, its description, pages, health."""
     settings = settings or settings_.from_env()
-    app = _flask(settings, "gateway", static=True)
+    app = _flask(settings, "gateway")
     app.config.update(
         API_TITLE="goldentime",
         API_VERSION="v1",
@@ -95,9 +98,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     ):
         api.register_blueprint(room)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(assets.blueprint)
     language.register(app)
-    for endpoint in ("api-docs.openapi_json", "static"):
-        auth.open_to_all(app, endpoint)
+    auth.open_to_all(app, "api-docs.openapi_json")
     errors.register(app)
     sandbox.warm(["dispatch.film"])
     return app
@@ -106,7 +109,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 def create_stream_app(settings: Settings | None = None) -> Flask:
     """The stream process: server-sent events and health."""
     settings = settings or settings_.from_env()
-    app = _flask(settings, "stream", static=False)
+    app = _flask(settings, "stream")
     app.extensions["goldentime.waker"] = stream.Waker(settings)
     app.register_blueprint(stream.blueprint)
     app.register_blueprint(operations.health)
@@ -124,11 +127,26 @@ def create_stream_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-def _flask(settings: Settings, process: str, *, static: bool) -> Flask:
+def _tiles_source(address: str) -> str:
+    """The policy's word for the host of map tiles, "" without; BadSetting for an odd address."""
+    if not address:
+        return ""
+    parts = urlsplit(address)
+    host = parts.netloc.replace("{s}", "*")
+    plain = re.fullmatch(r"(\*\.)?[A-Za-z0-9.-]+(:[0-9]+)?", host)
+    if parts.scheme not in ("https", "http") or not plain:
+        raise BadSetting(
+            f"GOLDENTIME_MAP_TILES_URL={address!r} is no address of map tiles; "
+            "it looks like https://tiles.example/{z}/{x}/{y}.png"
+        )
+    return f" {parts.scheme}://{host}"
+
+
+def _flask(settings: Settings, process: str) -> Flask:
     logs.set_up(settings, process)
     if not settings.trusted_hosts:  # to werkzeug, none named means that all are trusted
         raise BadSetting("GOLDENTIME_TRUSTED_HOSTS names no host; name those that people use")
-    app = Flask("web", static_folder="static" if static else None)
+    app = Flask("web", static_folder=None)  # what lies there is web/assets.py's to serve
     secure = settings.cookie_secure
     app.config.update(
         SECRET_KEY=settings.require_secret(),
@@ -146,7 +164,9 @@ def _flask(settings: Settings, process: str, *, static: bool) -> Flask:
     )
     app.extensions[KEY] = make_state(settings)
     auth.register(app)
-    policy = CONTENT_SECURITY_POLICY.format(stream=settings.stream_url)
+    policy = CONTENT_SECURITY_POLICY.format(
+        stream=settings.stream_url, tiles=_tiles_source(settings.map_tiles_url)
+    )
 
     @app.after_request
     def harden(response: Response) -> Response:
@@ -158,8 +178,7 @@ def _flask(settings: Settings, process: str, *, static: bool) -> Flask:
         }
         for name, value in headers.items():
             response.headers.setdefault(name, value)
-        if request.endpoint != "static":
-            response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.setdefault("Cache-Control", "no-store")
         return response
 
     return app

@@ -18,13 +18,17 @@ from broker import events
 from broker.errors import NotAllowed, NotSignedIn
 from broker.lifecycle import DeclineReason, Role
 from dispatch.access import Actor
-from web import language
+from web import assets, language
 from web.auth import actor, allow, anybody, public
 from web.state import here
 
 blueprint = Blueprint("pages", __name__)
 blueprint.after_request(language.remember)
 
+THEMES: Final = ("auto", "light", "dark")
+THEME_COOKIE: Final = "goldentime_theme"
+CASE_SHEETS: Final = ("case",)
+"""What every page that shows cases adds to the shared style sheets."""
 HOME: Final = {
     Role.CREW: "pages.crew",
     Role.EMERGENCY_ROOM: "pages.emergency_room",
@@ -62,35 +66,36 @@ def sign_in() -> str | BaseResponse:
     onward = url_for("pages.emergency_room", offer=offer) if offer else url_for("pages.home")
     if who:
         return redirect(onward if offer else url_for(HOME[who.role]))
-    return _page("sign_in", script="sign_in", onward=onward)
+    return _page("sign_in", sheets=(), onward=onward)
 
 
 @blueprint.route("/crew")
 @allow(Role.CREW)
 def crew() -> str:
     """Submit a case and follow it."""
-    return _page("crew")
+    return _page("crew", sheets=(*CASE_SHEETS, "crew"))
 
 
 @blueprint.route("/er")
 @allow(Role.EMERGENCY_ROOM)
 def emergency_room() -> str:
     """Answer offers, see who is coming."""
-    return _page("er", reasons=[reason.value for reason in DeclineReason])
+    reasons = [reason.value for reason in DeclineReason]
+    return _page("er", sheets=(*CASE_SHEETS, "er"), reasons=reasons)
 
 
 @blueprint.route("/control")
 @allow(Role.CONTROL_ROOM)
 def control_room() -> str:
     """Alarms and live cases."""
-    return _page("control")
+    return _page("control", sheets=(*CASE_SHEETS, "control"))
 
 
 @blueprint.route("/operations")
 @allow(Role.OPERATIONS, Role.CONTROL_ROOM, Role.ADMIN)
 def operations() -> str:
     """Queues and processes; nothing clinical."""
-    return _page("operations")
+    return _page("operations", sheets=("operations",))
 
 
 @blueprint.route("/api/v1/docs")
@@ -109,23 +114,27 @@ def docs() -> str:
         "docs.html",
         document=document,
         tags={tag: [row for row in rows if tag in row.get("tags", [])] for tag in tags},
-        **_shell("docs"),
+        **_shell("docs", sheets=("docs",)),
     )
 
 
-def _page(name: str, *, script: str | None = None, **config: Any) -> str:
-    return render_template("page.html", script=script or name, **_shell(name, **config))
+def _page(name: str, *, sheets: tuple[str, ...], **config: Any) -> str:
+    return render_template("page.html", script=name, **_shell(name, sheets=sheets, **config))
 
 
-def _shell(name: str, **config: Any) -> dict[str, Any]:
-    """What every template gets: words, and the configuration that the scripts read."""
+def _shell(name: str, *, sheets: tuple[str, ...], **config: Any) -> dict[str, Any]:
+    """What every template gets: words, style sheets, and the configuration that scripts read."""
     who = anybody()
     chosen = language.wanted()
+    theme = request.cookies.get(THEME_COOKIE, "")
     return {
         "name": name,
+        "sheets": sheets,
+        "theme": theme if theme in THEMES else "auto",
         "language": chosen,
         "other_language": next(code for code in language.LANGUAGES if code != chosen),
         "t": language.text,
+        "asset": assets.address,
         "who": who,
         "config": {
             "language": chosen,
@@ -135,6 +144,8 @@ def _shell(name: str, **config: Any) -> dict[str, Any]:
             "emergency_room_id": str(who.emergency_room_id or "") if who else "",
             "audience": who.audience if who else None,
             "stream": f"{here().settings.stream_url}/api/v1/events",
+            "map_tiles": here().settings.map_tiles_url,
+            "map_attribution": here().settings.map_attribution,
             "after": _last_event(who),
             **config,
         },

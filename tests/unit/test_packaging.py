@@ -213,7 +213,18 @@ def test_make_demo_takes_its_words_from_the_command_line_only() -> None:
 def test_make_help_lists_the_targets() -> None:
     assert [line.split()[0] for line in make("help")] == [
         *("help", "demo", "test", "test-training", "long", "unit", "integration", "migration"),
-        *("e2e", "chaos", "lint", "format", "bench", "translations", "up", "clean"),
+        *(
+            "e2e",
+            "chaos",
+            "lint",
+            "format",
+            "bench",
+            "translations",
+            "vendor",
+            "screens",
+            "up",
+            "clean",
+        ),
     ]
 
 

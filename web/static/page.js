@@ -245,6 +245,19 @@ export function roomName(room) {
   return (config.language === "ko" && room.name_ko) || room.name;
 }
 
+const THEMES = ["auto", "light", "dark"];
+
+document.getElementById("theme")?.addEventListener("click", ({ currentTarget: button }) => {
+  const next = THEMES[(THEMES.indexOf(button.dataset.themeNow) + 1) % THEMES.length];
+  button.dataset.themeNow = next;
+  button.textContent = t(`theme.${next}`);
+  if (next === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = next;
+  // The server writes it into the next page, so that nothing flashes.
+  const secure = location.protocol === "https:" ? "; secure" : "";
+  document.cookie = `goldentime_theme=${next}; path=/; max-age=31536000; samesite=lax${secure}`;
+});
+
 document.getElementById("sign-out")?.addEventListener("click", async (event) => {
   await press(event.currentTarget, async () => {
     await api("DELETE", "/session");

@@ -1,0 +1,75 @@
+"""The files under static/: scripts, style sheets, pictures, what others wrote (vendor/).
+
+Their address holds a fingerprint of them all, so a browser keeps each for good and a new version
+is a new address; modules that import each other by relative names stay of one version. Text is
+compressed once per process. No template, no word and nothing about a person may enter.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import NotFound
+
+from web.auth import public
+
+blueprint = Blueprint("assets", __name__)
+
+FOLDER: Final = Path(__file__).parent / "static"
+FOREVER: Final = "public, max-age=31536000, immutable"
+TEXT: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+def address(name: str) -> str:
+    """Where a file of static/ is served; KeyError for no such file."""
+    if name not in _files():
+        raise KeyError(name)
+    return f"/assets/{version()}/{name}"
+
+
+@cache
+def version() -> str:
+    """The fingerprint of all the files: the same in every process of one version."""
+    digest = hashlib.sha256()
+    for name, path in sorted(_files().items()):
+        digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@blueprint.route("/assets/<fingerprint>/<path:name>")
+@public
+def serve(fingerprint: str, name: str) -> Response:
+    """A file; one that is asked for under another version's address is not to be kept."""
+    path = _files().get(name)
+    if path is None:
+        raise NotFound
+    kind = TEXT.get(path.suffix)
+    small = kind is not None and request.accept_encodings["gzip"] > 0
+    response = Response(
+        _compressed(path) if small else path.read_bytes(),
+        content_type=f"{kind}; charset=utf-8" if kind else mimetypes.guess_type(name)[0],
+    )
+    if small:
+        response.headers["Content-Encoding"] = "gzip"
+    response.vary.add("Accept-Encoding")
+    response.headers["Cache-Control"] = FOREVER if fingerprint == version() else "no-cache"
+    return response
+
+
+@cache
+def _files() -> dict[str, Path]:
+    """Every file by its name under static/: nothing else can be asked for."""
+    return {
+        path.relative_to(FOLDER).as_posix(): path for path in FOLDER.rglob("*") if path.is_file()
+    }
+
+
+@cache
+def _compressed(path: Path) -> bytes:
+    return gzip.compress(path.read_bytes(), mtime=0)
