@@ -107,15 +107,18 @@ class NotificationStatus(StrEnum):
 
 
 class DeclineReason(StrEnum):
-    """Why an ER cannot take a patient now (neutral wording, FIELD complaint 4)."""
+    """Why an ER cannot take a patient now (neutral wording, FIELD complaint 4).
+
+    An operating room that is taken counts as equipment.
+    """
 
     NO_ER_BED = "no_er_bed"
     NO_INTENSIVE_CARE_BED = "no_intensive_care_bed"
     NO_SPECIALIST = "no_specialist"
     NO_EQUIPMENT = "no_equipment"
-    NO_OPERATING_ROOM = "no_operating_room"
     STAFF_OCCUPIED = "staff_occupied"
     ISOLATION_FULL = "isolation_full"
+    MASS_CASUALTY = "mass_casualty"
     OTHER = "other"
 
 

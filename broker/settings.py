@@ -60,6 +60,8 @@ class Settings:
     """onnxruntime threads of each worker child (cores divided by children)."""
     time_scale: float = 1.0
     """Multiplies every deadline of a case; tests use small values."""
+    triage_rules: Path | None = None
+    """TOML file of a region's own triage rules; unset: dispatch/triage_rules.toml."""
     reading_deadline_s: float = 5.0
     """Longest wait for AI readings before offers go out without them (pre-KTAS 3 to 5)."""
     urgent_reading_deadline_s: float = 0.0

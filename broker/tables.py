@@ -246,6 +246,7 @@ class Case(Base):
     ended_at: Mapped[datetime | None]
     crew_pre_ktas: Mapped[int | None]
     age_years: Mapped[float | None]
+    pregnant: Mapped[bool | None]
     sex: Mapped[str | None] = mapped_column(String(10))
     complaint: Mapped[str | None] = mapped_column(String(1000))
     latitude: Mapped[float | None]
@@ -301,6 +302,8 @@ class VitalSignsEntry(Base):
     respiratory_rate_per_min: Mapped[int | None]
     spo2_percent: Mapped[int | None]
     spo2_scale: Mapped[int] = mapped_column(default=1)
+    spo2_scale_confirmed: Mapped[bool | None]
+    """A clinician confirmed hypercapnic respiratory failure; without it scale 1 is used."""
     on_oxygen: Mapped[bool | None]
     systolic_bp_mmhg: Mapped[int | None]
     diastolic_bp_mmhg: Mapped[int | None]

@@ -7,8 +7,6 @@ a deadline.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -18,10 +16,10 @@ from sqlalchemy.orm import Session
 from broker import database, events
 from broker.lifecycle import CaseStatus, NotificationStep, OfferStatus, ReadingStatus
 from broker.settings import Settings
-from broker.tables import Case, EmergencyRoom, Finding, Image, Offer, Reading, VitalSignsEntry
-from dispatch import notify, offers, triage
+from broker.tables import Case, EmergencyRoom, Offer
+from dispatch import notify, offers
 from dispatch.access import SYSTEM
-from dispatch.news2 import Consciousness, SpO2Scale, VitalSigns
+from dispatch.assessing import as_json, assess, current_readings
 from dispatch.transition import (
     end_offers,
     move_case,
@@ -29,7 +27,6 @@ from dispatch.transition import (
     tell_emergency_room,
     tell_granted,
 )
-from dispatch.triage import FindingFact, Triage, TriageCase
 
 ENDED_READINGS = frozenset({ReadingStatus.DONE, ReadingStatus.FAILED})
 
@@ -77,9 +74,9 @@ def reassess(session: Session, settings: Settings, case: Case, why: str) -> None
     """
     if case.status is CaseStatus.RECEIVED:
         return  # advance triages when the offers go out
-    result, partial = _assess(session, case)
+    result, partial = assess(session, settings, case)
     before = case.acuity
-    case.acuity, case.triage, case.partial = result.acuity, _as_json(result), partial
+    case.acuity, case.triage, case.partial = result.acuity, as_json(result, settings), partial
     session.flush()
     tell_crew(session, case, "case.amended", why=why, acuity_before=before)
     tell_granted(session, case, "offer.amended", why=why, acuity_before=before)
@@ -95,82 +92,13 @@ def patience(settings: Settings, crew_pre_ktas: int | None) -> timedelta:
     return timedelta(seconds=settings.scaled(wait_s))
 
 
-def current_image(session: Session, case_id: UUID) -> Image | None:
-    """The film that counts: the last one received."""
-    return session.scalars(
-        select(Image)
-        .where(Image.case_id == case_id)
-        .order_by(Image.received_at.desc(), Image.id)
-        .limit(1)
-    ).one_or_none()
-
-
-def latest_vitals(session: Session, case_id: UUID) -> VitalSignsEntry | None:
-    """The vital signs that count: the last recorded."""
-    return session.scalars(
-        select(VitalSignsEntry)
-        .where(VitalSignsEntry.case_id == case_id)
-        .order_by(VitalSignsEntry.recorded_at.desc(), VitalSignsEntry.id)
-        .limit(1)
-    ).one_or_none()
-
-
-def as_vital_signs(row: VitalSignsEntry) -> VitalSigns:
-    """A row as the pure rules take it."""
-    return VitalSigns(
-        respiratory_rate_per_min=row.respiratory_rate_per_min,
-        spo2_percent=row.spo2_percent,
-        on_oxygen=row.on_oxygen,
-        systolic_bp_mmhg=row.systolic_bp_mmhg,
-        diastolic_bp_mmhg=row.diastolic_bp_mmhg,
-        pulse_per_min=row.pulse_per_min,
-        consciousness=Consciousness(row.consciousness) if row.consciousness else None,
-        temperature_c=row.temperature_c,
-        spo2_scale=SpO2Scale.SCALE_2 if row.spo2_scale == 2 else SpO2Scale.SCALE_1,
-    )
-
-
-def _readings(session: Session, case: Case) -> Sequence[Reading]:
-    image = current_image(session, case.id)
-    if image is None:
-        return []
-    return session.scalars(select(Reading).where(Reading.image_id == image.id)).all()
-
-
-def _assess(session: Session, case: Case) -> tuple[Triage, bool]:
-    readings = _readings(session, case)
-    findings = session.scalars(
-        select(Finding).where(Finding.reading_id.in_([r.id for r in readings]))
-    ).all()
-    vitals = latest_vitals(session, case.id)
-    complete = all(r.status is ReadingStatus.DONE for r in readings)
-    result = triage.assess(
-        TriageCase(
-            crew_pre_ktas=case.crew_pre_ktas,
-            age_years=case.age_years,
-            vitals=as_vital_signs(vitals) if vitals else None,
-            findings=tuple(FindingFact(f.label, f.score, f.above_threshold) for f in findings),
-            reading_complete=bool(readings) and complete,
-        )
-    )
-    return result, not complete
-
-
-def _as_json(result: Triage) -> dict[str, object]:
-    return {
-        "reasons": [{"code": r.code.value, "params": dict(r.params)} for r in result.reasons],
-        "needs": [need.value for need in result.needs],
-        "news2": asdict(result.news2) if result.news2 else None,
-    }
-
-
 def _begin(session: Session, settings: Settings, case: Case, now: datetime) -> None:
-    readings = _readings(session, case)
+    readings = current_readings(session, case)
     assert case.deadline_at is not None  # advance() looked
     ended = bool(readings) and all(r.status in ENDED_READINGS for r in readings)
     if case.deadline_at > now and not ended:  # no reading yet: its film is on the way
         return
-    result, partial = _assess(session, case)
+    result, partial = assess(session, settings, case)
     move_case(
         session,
         case,
@@ -178,7 +106,7 @@ def _begin(session: Session, settings: Settings, case: Case, now: datetime) -> N
         SYSTEM,
         tell=None,
         acuity=result.acuity,
-        triage=_as_json(result),
+        triage=as_json(result, settings),
         partial=partial,
         round=1,
         search_opened_at=now,

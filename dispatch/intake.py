@@ -27,7 +27,7 @@ from broker.imagestore import ImageStore, sha256_of
 from broker.lifecycle import LIVE_CASES, CaseStatus, ReadingKind, ReadingStatus
 from broker.settings import Settings
 from broker.tables import Case, Image, Patient, Reading, VitalSignsEntry
-from dispatch import access, advance
+from dispatch import access, advance, assessing
 from dispatch.access import Actor
 from dispatch.film import OpenedFilm, open_film
 from dispatch.transition import move_case, tell_crew, tell_granted
@@ -41,6 +41,7 @@ class Submission:
     crew_pre_ktas: int | None = None
     age_years: float | None = None
     sex: str | None = None
+    pregnant: bool | None = None
     complaint: str | None = None
     latitude: float | None = None
     longitude: float | None = None
@@ -104,6 +105,8 @@ def request_sha256(submission: Submission, film_sha256: str | None) -> str:
     """Hash of every fact that was submitted; how the film travels is none."""
     facts = asdict(submission)
     del facts["film_follows"]
+    if submission.pregnant is None:
+        del facts["pregnant"]  # a key from before the field existed must still be known
     text = json.dumps([facts, film_sha256], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -149,6 +152,7 @@ def submit(
         crew_pre_ktas=submission.crew_pre_ktas,
         age_years=submission.age_years,
         sex=submission.sex,
+        pregnant=submission.pregnant,
         complaint=submission.complaint,
         latitude=submission.latitude,
         longitude=submission.longitude,
@@ -204,7 +208,7 @@ def add_image(
 
 def receipt(session: Session, case: Case) -> Receipt:
     """The receipt of a stored case; the same whenever it is asked for."""
-    image = advance.current_image(session, case.id)
+    image = assessing.current_image(session, case.id)
     return Receipt(
         case_id=case.id,
         image_sha256=image.sha256 if image else None,

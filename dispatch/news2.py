@@ -45,9 +45,17 @@ class News2Band(StrEnum):
     HIGH = "high"  # 7 or more: emergency response
 
 
+CREDIT = (
+    "NEWS2: reproduced from Royal College of Physicians. National Early Warning Score (NEWS) 2: "
+    "Standardising the assessment of acute-illness severity in the NHS. Updated report of a "
+    "working party. London: RCP, 2017."
+)
+"""The acknowledgement that the RCP asks for; it stands wherever the score is shown."""
 MEDIUM_TOTAL = 5
 HIGH_TOTAL = 7
 MINIMUM_AGE_YEARS = 16
+QSOFA_CUT = 2
+CRB65_CUT = 3
 
 # What a monitor or a thumb can plausibly report; outside it is a typing error, not a patient.
 # 0 is kept for rates and pressures (arrest). The API schema reads the same table.
@@ -65,8 +73,8 @@ PLAUSIBLE_RANGES: dict[str, tuple[float, float]] = {
 class VitalSigns:
     """One set of vital signs; None = not measured.
 
-    Raises ValueError naming the field for a non-number, NaN, an implausible value or a diastolic
-    pressure above the systolic one.
+    Raises ValueError naming the field for a non-number, NaN, an implausible value, a diastolic
+    pressure above the systolic one, or scale 2 without a clinician's confirmation.
     """
 
     respiratory_rate_per_min: float | None = None
@@ -78,6 +86,8 @@ class VitalSigns:
     consciousness: Consciousness | None = None
     temperature_c: float | None = None
     spo2_scale: SpO2Scale = SpO2Scale.SCALE_1
+    spo2_scale_confirmed: bool = False
+    """A clinician has confirmed hypercapnic respiratory failure; scale 2 needs it."""
 
     def __post_init__(self) -> None:
         for name, (low, high) in PLAUSIBLE_RANGES.items():
@@ -94,6 +104,11 @@ class VitalSigns:
             value = getattr(self, name)
             if not isinstance(value, kind) and not (name == "consciousness" and value is None):
                 raise ValueError(f"{name}: {value!r} is not one of {[m.value for m in kind]}")
+        if self.spo2_scale is SpO2Scale.SCALE_2 and self.spo2_scale_confirmed is not True:
+            raise ValueError(
+                "spo2_scale: scale 2 is for hypercapnic respiratory failure that a clinician has "
+                "confirmed (spo2_scale_confirmed); leave it out for scale 1"
+            )
         systolic, diastolic = self.systolic_bp_mmhg, self.diastolic_bp_mmhg
         if systolic is not None and diastolic is not None and diastolic > systolic:
             raise ValueError(
@@ -111,7 +126,11 @@ class VitalSigns:
 
     def is_empty(self) -> bool:
         """True when nothing at all was measured."""
-        return all(getattr(self, f.name) is None for f in fields(self) if f.name != "spo2_scale")
+        return all(
+            getattr(self, f.name) is None
+            for f in fields(self)
+            if not f.name.startswith("spo2_scale")
+        )
 
 
 def _half_up(value: float, decimals: int) -> float:
@@ -234,17 +253,32 @@ def _band(known_total: int, any_three: bool, *, complete: bool) -> News2Band | N
 
 @dataclass(frozen=True)
 class CriteriaScore:
-    """A count of yes/no criteria; total is None when one is missing, known_total a lower bound."""
+    """A count of yes/no criteria.
+
+    total: None when a criterion cannot be told. known_total and upper_total bound the true total.
+    missing: the criteria that cannot be told. high: the total, or its lower bound, is at or above
+    the score's cut; None while missing criteria could still take it there.
+    """
 
     total: int | None
     known_total: int
+    upper_total: int
     missing: tuple[str, ...]
+    high: bool | None
 
 
-def _count(criteria: dict[str, bool | None]) -> CriteriaScore:
+def _count(criteria: dict[str, bool | None], cut: int) -> CriteriaScore:
     missing = tuple(name for name, met in criteria.items() if met is None)
     known_total = sum(met is True for met in criteria.values())
-    return CriteriaScore(None if missing else known_total, known_total, missing)
+    upper_total = known_total + len(missing)
+    undecided = known_total < cut <= upper_total
+    return CriteriaScore(
+        total=None if missing else known_total,
+        known_total=known_total,
+        upper_total=upper_total,
+        missing=missing,
+        high=None if undecided else known_total >= cut,
+    )
 
 
 def _not_alert(v: VitalSigns) -> bool | None:
@@ -260,7 +294,8 @@ def qsofa(vitals: VitalSigns) -> CriteriaScore:
             "respiratory_rate_per_min": None if rate is None else rate >= 22,
             "systolic_bp_mmhg": None if systolic is None else systolic <= 100,
             "consciousness": _not_alert(v),
-        }
+        },
+        QSOFA_CUT,
     )
 
 
@@ -282,5 +317,6 @@ def crb65(vitals: VitalSigns, age_years: float | None) -> CriteriaScore:
             "respiratory_rate_per_min": None if rate is None else rate >= 30,
             "systolic_bp_mmhg": low_pressure,
             "age_years": None if age_years is None else age_years >= 65,
-        }
+        },
+        CRB65_CUT,
     )

@@ -79,6 +79,7 @@ def open_round(session: Session, settings: Settings, case: Case, now: datetime) 
         candidates(session, settings, case, now),
         now=now,
         asked=_times_asked(session, case.id),
+        wished=tuple(Capability(wish) for wish in (case.triage or {}).get("wishes", [])),
     )
     opened = []
     for rank, choice in enumerate(routing.choose(ranked, settings.offers_per_round), start=1):

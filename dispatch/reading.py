@@ -20,7 +20,7 @@ from broker.errors import Conflict, LeaseLost, LostRace, NotFound
 from broker.lifecycle import CaseStatus, ReadingKind, ReadingStatus
 from broker.settings import Settings
 from broker.tables import Case, Finding, Image, Reading
-from dispatch import advance
+from dispatch import advance, assessing
 from dispatch.access import SYSTEM
 from dispatch.transition import move_case
 
@@ -209,7 +209,7 @@ def rescue(session: Session, settings: Settings, reading_id: UUID) -> bool:
 
 def requeue(session: Session, actor_name: str, case: Case) -> list[UUID]:
     """Let failed readings of a case be tried again from the first attempt (operations)."""
-    image = advance.current_image(session, case.id)
+    image = assessing.current_image(session, case.id)
     if image is None:
         return []
     again = session.scalars(

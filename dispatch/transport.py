@@ -17,8 +17,8 @@ from broker import database
 from broker.errors import Conflict
 from broker.lifecycle import TERMINAL_CASES, CaseStatus, OfferStatus
 from broker.settings import Settings
-from broker.tables import Case, VitalSignsEntry
-from dispatch import access, advance, offers
+from broker.tables import Case
+from dispatch import access, advance, measured, offers
 from dispatch.access import Actor
 from dispatch.transition import end_offers, move_case, tell_granted
 
@@ -126,10 +126,10 @@ def update(
         values["deadline_at"] = min(case.deadline_at, waits_until)
     move_case(session, case, case.status, actor, tell=None, **values)
     if vitals:
-        session.add(VitalSignsEntry(case_id=case.id, recorded_at=now, **vitals))
+        session.add(measured.entry(session, case.id, now, vitals))
         session.flush()
         session.expire(case, ["vital_signs"])
-    if vitals or "crew_pre_ktas" in values:
+    if vitals or {"crew_pre_ktas", "pregnant"} & values.keys():
         advance.reassess(session, settings, case, "vitals")
     else:
         tell_granted(session, case, "case.position" if "latitude" in values else "offer.amended")

@@ -4,9 +4,9 @@ Pure rules: the crew's pre-KTAS level is authoritative; vital signs and image fi
 urgency (towards 1) and never lower it. No emergency room, no distance, no I/O and no clock enter.
 pre-KTAS itself is a licensed instrument: only its level is used, its tree is not re-implemented.
 
-The rules that turn findings into urgency and needs are a proposal that a clinician has to sign off
-for a region. A supine film misses a pneumothorax in 9-75 % of cases (10.1007/s10916-023-02023-1):
-absence of a finding says nothing here.
+The rules that turn findings into urgency and needs are configuration (dispatch/triage_rules.toml,
+read by rules.py) that a clinician signs off for a region. A supine film misses a pneumothorax in
+9-75 % of cases (10.1007/s10916-023-02023-1): absence of a finding says nothing here.
 """
 
 from __future__ import annotations
@@ -14,35 +14,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
 
-from dispatch import news2
-from dispatch.news2 import Consciousness, News2Score, VitalSigns
+from dispatch import news2, rules as rules_
+from dispatch.news2 import Consciousness, CriteriaScore, News2Score, VitalSigns
+from dispatch.rules import (
+    Capability as Capability,
+    Facts,
+    Language as Language,
+    NeedRule,
+    Rules,
+    Strength,
+    normal,
+)
 
-Language = Literal["en", "ko"]
 Scalar = str | int | float | bool | None  # what JSON can hold in one place
 DEFAULT_ACUITY = 3  # nothing known: suspected severe (pre-KTAS 3) until somebody says otherwise
 
 
-class Capability(StrEnum):
-    """What an emergency room can offer around the clock; names follow the E-Gen bed fields."""
-
-    THORACIC_SURGERY = "thoracic_surgery"
-    THORACIC_ICU = "thoracic_icu"
-    GENERAL_ICU = "general_icu"
-    VENTILATOR = "ventilator"
-    BRONCHOSCOPY = "bronchoscopy"
-    CT = "ct"
-    INTERVENTIONAL_RADIOLOGY = "interventional_radiology"
-    CARDIOLOGY = "cardiology"
-    ECMO = "ecmo"
-    NEGATIVE_PRESSURE_ROOM = "negative_pressure_room"
-    OPERATING_ROOM = "operating_room"
-    PAEDIATRIC_EMERGENCY = "paediatric_emergency"
-
-
 class ReasonCode(StrEnum):
-    """Why a case has its acuity; texts in REASON_TEXT."""
+    """Why a case has its acuity, but for rows of the rule file; texts in REASON_TEXT."""
 
     CREW_LEVEL = "crew_level"
     NOTHING_KNOWN = "nothing_known"
@@ -55,13 +45,6 @@ class ReasonCode(StrEnum):
     NEWS2_INCOMPLETE = "news2_incomplete"
     NEWS2_NOT_FOR_CHILDREN = "news2_not_for_children"
     NEWS2_NOT_IN_PREGNANCY = "news2_not_in_pregnancy"
-    PNEUMOTHORAX = "pneumothorax"
-    TENSION_LOW_BLOOD_PRESSURE = "tension_low_blood_pressure"
-    TENSION_LOW_SPO2 = "tension_low_spo2"
-    TENSION_FAST_PULSE = "tension_fast_pulse"
-    OEDEMA_UNSTABLE = "oedema_unstable"
-    EFFUSION_UNSTABLE = "effusion_unstable"
-    CONSOLIDATION_UNSTABLE = "consolidation_unstable"
     READING_INCOMPLETE = "reading_incomplete"
 
 
@@ -110,43 +93,15 @@ REASON_TEXT: dict[ReasonCode, dict[Language, str]] = {
         "en": "NEWS2 is not used in pregnancy",
         "ko": "임신 중에는 NEWS2를 적용하지 않음",
     },
-    ReasonCode.PNEUMOTHORAX: {
-        "en": "Pneumothorax suspected on the film: at least level {acuity}",
-        "ko": "영상에서 기흉 의심: {acuity}단계 이상",
-    },
-    ReasonCode.TENSION_LOW_BLOOD_PRESSURE: {
-        "en": "Suspected tension pneumothorax, systolic BP {value} mmHg: level {acuity}. "
-        "Do not wait for imaging review.",
-        "ko": "긴장성 기흉 의심, 수축기 혈압 {value} mmHg: {acuity}단계. "
-        "영상 판독을 기다리지 마십시오.",
-    },
-    ReasonCode.TENSION_LOW_SPO2: {
-        "en": "Suspected tension pneumothorax, SpO2 {value} %: level {acuity}. "
-        "Do not wait for imaging review.",
-        "ko": "긴장성 기흉 의심, 산소포화도 {value} %: {acuity}단계. "
-        "영상 판독을 기다리지 마십시오.",
-    },
-    ReasonCode.TENSION_FAST_PULSE: {
-        "en": "Suspected tension pneumothorax, pulse {value}/min: level {acuity}. "
-        "Do not wait for imaging review.",
-        "ko": "긴장성 기흉 의심, 맥박 {value}회/분: {acuity}단계. 영상 판독을 기다리지 마십시오.",
-    },
-    ReasonCode.OEDEMA_UNSTABLE: {
-        "en": "Lung oedema suspected and NEWS2 {known_total}: at least level {acuity}",
-        "ko": "폐부종 의심, NEWS2 {known_total}점: {acuity}단계 이상",
-    },
-    ReasonCode.EFFUSION_UNSTABLE: {
-        "en": "Pleural effusion suspected and NEWS2 {known_total}: at least level {acuity}",
-        "ko": "흉수 의심, NEWS2 {known_total}점: {acuity}단계 이상",
-    },
-    ReasonCode.CONSOLIDATION_UNSTABLE: {
-        "en": "Consolidation suspected and NEWS2 {known_total}: at least level {acuity}",
-        "ko": "폐경화 의심, NEWS2 {known_total}점: {acuity}단계 이상",
-    },
     ReasonCode.READING_INCOMPLETE: {
         "en": "The film is not (fully) read: the level rests on crew and vital signs",
         "ko": "영상 판독 미완료: 구급대 판단과 활력징후에 따른 단계",
     },
+}
+
+EARLIER_FILM: dict[Language, str] = {
+    "en": " (an earlier film of this case)",
+    "ko": " (이 환자의 이전 영상)",
 }
 
 VITAL_TEXT: dict[str, dict[Language, str]] = {
@@ -163,14 +118,17 @@ VITAL_TEXT: dict[str, dict[Language, str]] = {
 
 @dataclass(frozen=True)
 class FindingFact:
-    """One finding of the film: label as in the model card, score 0-1, above its threshold or not.
+    """One finding of a film: label as in the model card, score 0-1, above its threshold or not.
 
+    earlier_film: of a film that was replaced since. It still counts: a second film on which
+    nothing is seen, or that cannot be read, takes no urgency away.
     Raises ValueError naming the label for a score outside 0-1 or NaN.
     """
 
     label: str
     score: float
     above_threshold: bool
+    earlier_film: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.score <= 1:
@@ -200,149 +158,98 @@ class TriageCase:
 
 @dataclass(frozen=True)
 class Reason:
-    """Code and parameters of one reason; `acuity` in params = the level that it asks for."""
+    """Code and parameters of one reason; `acuity` in params = the level that it asks for.
 
-    code: ReasonCode
+    code: a ReasonCode, or the id of a row of the rule file, which then gives text and source.
+    """
+
+    code: str
     params: dict[str, Scalar] = field(default_factory=dict)
+    text: dict[Language, str] | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Need:
+    """One capability that the emergency room must, or should, have, and why."""
+
+    capability: Capability
+    strength: Strength
+    text: dict[Language, str]
+    source: str
 
 
 @dataclass(frozen=True)
 class Triage:
-    """acuity 1-5 (1 = worst), the reasons for it, needs by importance, NEWS2 where it applies."""
+    """acuity 1-5 (1 = worst), the reasons for it, needs by importance, scores where they apply.
+
+    needs are required, wishes are not; need_reasons says why each. scores_refused: why there is no
+    NEWS2, qSOFA and CRB-65 although vital signs are there.
+    """
 
     acuity: int
     reasons: tuple[Reason, ...]
     needs: tuple[Capability, ...]
+    wishes: tuple[Capability, ...]
+    need_reasons: tuple[Need, ...]
     news2: News2Score | None
+    qsofa: CriteriaScore | None
+    crb65: CriteriaScore | None
+    scores_refused: ReasonCode | None
 
 
-# Findings that ask for level 2 once the patient is unstable (NEWS2 >= 5). FIELD: oedema, LARGE
-# effusion, consolidation. A label carries no size, so an effusion in an unstable patient counts as
-# large. Mass, nodule, fibrosis, hernia and pleural thickening are in no rule: they never change it.
-_UNSTABLE_FINDINGS: dict[str, ReasonCode] = {
-    "edema": ReasonCode.OEDEMA_UNSTABLE,
-    "effusion": ReasonCode.EFFUSION_UNSTABLE,
-    "consolidation": ReasonCode.CONSOLIDATION_UNSTABLE,
-}
-_PNEUMOTHORAX = "pneumothorax"
-_TENSION_SYSTOLIC_BP_MMHG = 90  # or lower
-_TENSION_SPO2_PERCENT = 91  # or lower
-_TENSION_PULSE_PER_MIN = 131  # or higher
-_FEVER_C = 38.0
-
-
-class NeedWhen(StrEnum):
-    """When a finding asks for a capability."""
-
-    ALWAYS = "always"
-    UNSTABLE = "unstable"  # NEWS2 known to be 5 or more
-    FEVER = "fever"  # 38.0 C or more
-
-
-@dataclass(frozen=True)
-class FindingNeed:
-    """One row of the finding-to-capability table."""
-
-    label: str
-    when: NeedWhen
-    capability: Capability
-    because: str
-
-
-FINDING_NEEDS: tuple[FindingNeed, ...] = (
-    FindingNeed(
-        _PNEUMOTHORAX,
-        NeedWhen.ALWAYS,
-        Capability.THORACIC_SURGERY,
-        "chest drain, and surgery when the leak persists",
-    ),
-    FindingNeed(
-        _PNEUMOTHORAX,
-        NeedWhen.UNSTABLE,
-        Capability.THORACIC_ICU,
-        "a drained but unstable patient needs thoracic intensive care",
-    ),
-    FindingNeed(
-        "edema", NeedWhen.ALWAYS, Capability.CARDIOLOGY, "a failing heart is the first cause"
-    ),
-    FindingNeed(
-        "edema",
-        NeedWhen.UNSTABLE,
-        Capability.VENTILATOR,
-        "non-invasive or invasive ventilation is the next step",
-    ),
-    FindingNeed(
-        "cardiomegaly",
-        NeedWhen.UNSTABLE,
-        Capability.CARDIOLOGY,
-        "a large heart in an unstable patient: failure or tamponade until echo says no",
-    ),
-    FindingNeed(
-        "effusion",
-        NeedWhen.UNSTABLE,
-        Capability.THORACIC_SURGERY,
-        "drainage of blood or pus cannot wait for a transfer",
-    ),
-    FindingNeed("effusion", NeedWhen.ALWAYS, Capability.CT, "blood, pus or tumour is told by CT"),
-    FindingNeed(
-        "consolidation", NeedWhen.UNSTABLE, Capability.GENERAL_ICU, "severe pneumonia, sepsis"
-    ),
-    FindingNeed("pneumonia", NeedWhen.UNSTABLE, Capability.GENERAL_ICU, "severe pneumonia, sepsis"),
-    FindingNeed(
-        "consolidation",
-        NeedWhen.FEVER,
-        Capability.NEGATIVE_PRESSURE_ROOM,
-        "fever with an infiltrated lung is isolated until tuberculosis and viruses are excluded",
-    ),
-    FindingNeed(
-        "pneumonia",
-        NeedWhen.FEVER,
-        Capability.NEGATIVE_PRESSURE_ROOM,
-        "fever with an infiltrated lung is isolated until tuberculosis and viruses are excluded",
-    ),
-    FindingNeed(
-        "atelectasis",
-        NeedWhen.UNSTABLE,
-        Capability.BRONCHOSCOPY,
-        "a collapsed lobe in an unstable patient: mucus plug or foreign body",
-    ),
-    FindingNeed("mass", NeedWhen.ALWAYS, Capability.CT, "a mass is worked up by CT, not urgently"),
-)
-
-
-def assess(case: TriageCase) -> Triage:
-    """Acuity, reasons and needs of a case.
+def assess(case: TriageCase, rules: Rules | None = None) -> Triage:
+    """Acuity, reasons and needs of a case; by the shipped rules unless others are given.
 
     Without a crew level the level comes from vital signs: NEWS2 >= 7 is 2; 5-6 or a single 3 is 3;
     a complete NEWS2 of 0-4 is 4; unresponsive or no breathing or pulse is 1; anything else is 3.
     Level 5 needs a history, so only a crew gives it. With a crew level the same NEWS2 limits raise
-    it. Known parts of an incomplete NEWS2 count upward only. Findings raise by the rules above.
+    it. Known parts of an incomplete NEWS2 count upward only. Findings raise by the rules.
     """
+    rules = rules or rules_.load()
     vitals = case.vitals.rounded() if case.vitals is not None else VitalSigns()
-    score = None
-    if not vitals.is_empty() and news2.applicable(case.age_years, pregnant=case.pregnant):
-        score = news2.score(vitals)
-    labels = {_normal(f.label) for f in case.findings if f.above_threshold}
-
-    asked = [*_by_vitals(vitals, score), *_by_findings(case, labels, vitals, score)]
+    refused = None if vitals.is_empty() else _refused(case)
+    applies = not vitals.is_empty() and refused is None
+    score = news2.score(vitals) if applies else None
+    facts = Facts(
+        labels={normal(f.label) for f in case.findings if f.above_threshold},
+        vitals=vitals,
+        score=score,
+        child=_is_child(case),
+    )
+    asked = [*_by_vitals(vitals, score), *_by_findings(case, rules, facts)]
     if case.crew_pre_ktas is not None:
         asked.insert(0, _asks(case.crew_pre_ktas, ReasonCode.CREW_LEVEL))
     else:
         asked = [*_without_crew_level(vitals, score), *asked]
+    needs = _needs(rules, facts)
+    required = {need.capability for need in needs if need.strength is Strength.REQUIRED}
+    named = {need.capability for need in needs}
     return Triage(
         acuity=min(level for level, _ in asked),
-        reasons=(*(reason for _, reason in asked), *_caveats(case, vitals, score)),
-        needs=_needs(case, labels, vitals, score),
+        reasons=(*(reason for _, reason in asked), *_caveats(case, refused, score)),
+        needs=tuple(c for c in Capability if c in required),
+        wishes=tuple(c for c in Capability if c in named - required),
+        need_reasons=needs,
         news2=score,
+        qsofa=news2.qsofa(vitals) if applies else None,
+        crb65=news2.crb65(vitals, case.age_years) if applies else None,
+        scores_refused=refused,
     )
 
 
 def explain(reason: Reason, language: Language) -> str:
     """A reason as one sentence in English or Korean."""
+    if reason.text is not None:
+        return reason.text[language]
     params = dict(reason.params)
     if isinstance(missing := params.get("missing"), str):
         params["missing"] = ", ".join(VITAL_TEXT[name][language] for name in missing.split(","))
-    return REASON_TEXT[reason.code][language].format(**params)
+    if reason.code not in set(ReasonCode):  # a row's, stored before reasons kept their words
+        shipped = {rule.id: rule.text for rule in rules_.load().acuity}
+        known = shipped.get(reason.code)
+        return known[language].format(**params) if known else reason.code
+    return REASON_TEXT[ReasonCode(reason.code)][language].format(**params)
 
 
 _Asked = tuple[int, Reason]  # the level that a reason asks for
@@ -352,16 +259,18 @@ def _asks(acuity: int, code: ReasonCode, **params: Scalar) -> _Asked:
     return acuity, Reason(code, {"acuity": acuity, **params})
 
 
-def _normal(label: str) -> str:
-    return label.strip().casefold().replace(" ", "_")
-
-
 def _is_child(case: TriageCase) -> bool:
     return case.age_years is not None and case.age_years < news2.MINIMUM_AGE_YEARS
 
 
-def _is_unstable(score: News2Score | None) -> bool:
-    return score is not None and score.known_total >= news2.MEDIUM_TOTAL
+def _refused(case: TriageCase) -> ReasonCode | None:
+    """Why adult scores are not used: RCP 2017 leaves children and pregnancy out of NEWS2, and
+    qSOFA and CRB-65 were made on adults as well."""
+    if news2.applicable(case.age_years, pregnant=case.pregnant):
+        return None
+    if _is_child(case):
+        return ReasonCode.NEWS2_NOT_FOR_CHILDREN
+    return ReasonCode.NEWS2_NOT_IN_PREGNANCY
 
 
 def _by_vitals(vitals: VitalSigns, score: News2Score | None) -> Iterator[_Asked]:
@@ -377,24 +286,23 @@ def _by_vitals(vitals: VitalSigns, score: News2Score | None) -> Iterator[_Asked]
         yield _asks(3, ReasonCode.NEWS2_SINGLE_THREE, known_total=score.known_total)
 
 
-def _by_findings(
-    case: TriageCase, labels: set[str], vitals: VitalSigns, score: News2Score | None
-) -> Iterator[_Asked]:
-    if _PNEUMOTHORAX in labels:
-        yield _asks(2, ReasonCode.PNEUMOTHORAX)
-        systolic, spo2, pulse = vitals.systolic_bp_mmhg, vitals.spo2_percent, vitals.pulse_per_min
-        if spo2 is not None and spo2 <= _TENSION_SPO2_PERCENT:
-            yield _asks(1, ReasonCode.TENSION_LOW_SPO2, value=spo2)
-        # Adult limits: a well toddler has such a pulse and such a pressure.
-        if not _is_child(case):
-            if systolic is not None and systolic <= _TENSION_SYSTOLIC_BP_MMHG:
-                yield _asks(1, ReasonCode.TENSION_LOW_BLOOD_PRESSURE, value=systolic)
-            if pulse is not None and pulse >= _TENSION_PULSE_PER_MIN:
-                yield _asks(1, ReasonCode.TENSION_FAST_PULSE, value=pulse)
-    if score is not None and _is_unstable(score):
-        for label, code in _UNSTABLE_FINDINGS.items():
-            if label in labels:
-                yield _asks(2, code, known_total=score.known_total)
+def _by_findings(case: TriageCase, rules: Rules, facts: Facts) -> Iterator[_Asked]:
+    now_seen = {normal(f.label) for f in case.findings if f.above_threshold and not f.earlier_film}
+    for rule in rules.acuity:
+        if not rule.when.met(facts):
+            continue
+        params: dict[str, Scalar] = {"acuity": rule.acuity}
+        if rule.when.limits:
+            params["value"] = getattr(facts.vitals, rule.when.limits[0].vital)
+        if rule.when.news2_at_least is not None and facts.score is not None:
+            params["known_total"] = facts.score.known_total
+        text: dict[Language, str] = {
+            language: template.format(**params) for language, template in rule.text.items()
+        }
+        if rule.when.finding not in now_seen:
+            params["earlier_film"] = True
+            text = {language: said + EARLIER_FILM[language] for language, said in text.items()}
+        yield rule.acuity, Reason(rule.id, params, text, rule.source)
 
 
 def _without_crew_level(vitals: VitalSigns, score: News2Score | None) -> Iterator[_Asked]:
@@ -408,43 +316,34 @@ def _without_crew_level(vitals: VitalSigns, score: News2Score | None) -> Iterato
 
 
 def _asks_by_itself(score: News2Score) -> bool:
-    return _is_unstable(score) or score.any_three
+    return score.known_total >= news2.MEDIUM_TOTAL or score.any_three
 
 
-def _caveats(case: TriageCase, vitals: VitalSigns, score: News2Score | None) -> Iterator[Reason]:
+def _caveats(
+    case: TriageCase, refused: ReasonCode | None, score: News2Score | None
+) -> Iterator[Reason]:
     if score is not None and score.total is None:
         bounds: dict[str, Scalar] = {
             "known_total": score.known_total,
             "upper_total": score.upper_total,
         }
         yield Reason(ReasonCode.NEWS2_INCOMPLETE, {**bounds, "missing": ",".join(score.missing)})
-    if score is None and not vitals.is_empty():
-        yield Reason(
-            ReasonCode.NEWS2_NOT_FOR_CHILDREN
-            if _is_child(case)
-            else ReasonCode.NEWS2_NOT_IN_PREGNANCY
-        )
+    if refused is not None:
+        yield Reason(refused)
     if not case.reading_complete:
         yield Reason(ReasonCode.READING_INCOMPLETE)
 
 
-def _needs(
-    case: TriageCase, labels: set[str], vitals: VitalSigns, score: News2Score | None
-) -> tuple[Capability, ...]:
-    """Each capability once, in the order of the Capability enum."""
-    temperature, spo2 = vitals.temperature_c, vitals.spo2_percent
-    holds = {
-        NeedWhen.ALWAYS: True,
-        NeedWhen.UNSTABLE: _is_unstable(score),
-        NeedWhen.FEVER: temperature is not None and temperature >= _FEVER_C,
-    }
-    needed = {
-        need.capability for need in FINDING_NEEDS if need.label in labels and holds[need.when]
-    }
-    if score is not None and score.known_total >= news2.HIGH_TOTAL:
-        needed.add(Capability.GENERAL_ICU)  # RCP 2017: consider level 2 or 3 care from 7
-    if vitals.on_oxygen and spo2 is not None and spo2 <= 91:
-        needed.add(Capability.VENTILATOR)  # 3 points on oxygen: oxygen alone does not hold
-    if _is_child(case):
-        needed.add(Capability.PAEDIATRIC_EMERGENCY)
-    return tuple(capability for capability in Capability if capability in needed)
+def _needs(rules: Rules, facts: Facts) -> tuple[Need, ...]:
+    """Each capability once, in the order of the Capability enum; required beats wished."""
+    found: dict[Capability, NeedRule] = {}
+    for rule in rules.need:
+        if rule.when.met(facts):
+            known = found.get(rule.capability)
+            if known is None or (
+                known.strength is Strength.WISHED and rule.strength is Strength.REQUIRED
+            ):
+                found[rule.capability] = rule
+    return tuple(
+        Need(c, found[c].strength, found[c].text, found[c].source) for c in Capability if c in found
+    )

@@ -194,7 +194,9 @@ def get_receipt(case_id: UUID) -> Receipt:
 def patch_case(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
     """New vitals, position, level or complaint."""
     state, who = here(), actor()
-    changes: dict[str, Any] = {k: data[k] for k in ("crew_pre_ktas", "complaint") if k in data}
+    changes: dict[str, Any] = {
+        k: data[k] for k in ("crew_pre_ktas", "complaint", "pregnant") if k in data
+    }
     changes |= data.get("position") or {}
     return state.record.again(
         lambda s: case_picture(
@@ -317,6 +319,7 @@ def read_case() -> tuple[Submission, str | None]:
         crew_pre_ktas=data.get("crew_pre_ktas"),
         age_years=data.get("age_years"),
         sex=data.get("sex"),
+        pregnant=data.get("pregnant"),
         complaint=data.get("complaint"),
         vitals=vitals_columns(data),
         patient=data.get("patient"),

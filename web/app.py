@@ -17,6 +17,7 @@ from flask_smorest import Api
 from broker import logs, sandbox, settings as settings_
 from broker.errors import BadSetting
 from broker.settings import Settings
+from dispatch import rules
 from web import (
     ambulance,
     assets,
@@ -59,6 +60,7 @@ class ProblemApi(Api):
 def create_app(settings: Settings | None = None) -> Flask:
     """The gateway: API under /api/v1, its description, pages, health."""
     settings = settings or settings_.from_env()
+    rules.load(settings.triage_rules)  # a file that cannot be used is said now, not at a case
     app = _flask(settings, "gateway")
     app.config.update(
         API_TITLE="goldentime",

@@ -15,7 +15,7 @@ from broker import events
 from broker.errors import NotFound
 from broker.lifecycle import LIVE_CASES, ReadingKind, Role
 from broker.tables import Case, EmergencyRoom, Finding, Message, Reading
-from dispatch import access, advance, inbox, transport
+from dispatch import access, assessing, inbox, transport
 from models import xray
 from models.xray import Box
 from web import schemas
@@ -80,7 +80,7 @@ def get_image(query: dict[str, Any], case_id: UUID) -> Response:
     state, who = here(), actor()
     with state.record.write() as session:
         case = access.case(session, who, case_id)
-        image = advance.current_image(session, case.id)
+        image = assessing.current_image(session, case.id)
         if image is None:
             raise NotFound("this case has no film")
         boxes = session.scalars(

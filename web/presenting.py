@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from broker.lifecycle import ReadingKind, ReadingStatus, Role
 from broker.settings import Settings
 from broker.tables import Case, Finding, Image, Offer, Reading
-from dispatch import access, advance, instructions, triage
+from dispatch import access, assessing, instructions, measured, news2, triage
 from dispatch.access import GRANTING_OFFERS, Actor
 
 NOTICE = "AI output of research software, not a medical device: not for diagnosis."
@@ -33,16 +33,16 @@ def case_picture(session: Session, settings: Settings, actor: Actor, case: Case)
             *("id", "status", "version", "received_at", "first_offer_at", "assigned_at"),
             *("acknowledged_at", "arrived_at", "ended_at", "ended_reason", "round"),
             *("crew_pre_ktas", "acuity", "partial", "image_unusable", "needs_review"),
-            *("sex", "complaint", "latitude", "longitude", "position_at"),
+            *("sex", "pregnant", "complaint", "latitude", "longitude", "position_at"),
         )
     }
     shown["call_sign"] = case.ambulance.call_sign
     shown["age_band"] = age_band(case.age_years)
     shown["age_years"] = case.age_years if identity else None
     shown["patient"] = case.patient if identity else None
-    shown["vitals"] = advance.latest_vitals(session, case.id)
+    shown["vitals"] = vitals_picture(measured.latest(session, case.id))
     shown["triage"] = triage_picture(case.triage)
-    image = advance.current_image(session, case.id)
+    image = assessing.current_image(session, case.id)
     shown["image"] = image_picture(session, image, identity) if image else None
     shown["instructions"] = instructions.latest(session, case.id) if identity else None
     if actor.role is not Role.EMERGENCY_ROOM:
@@ -150,10 +150,23 @@ def triage_picture(stored: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     reasons = []
     for reason in stored["reasons"]:
-        known = triage.Reason(triage.ReasonCode(reason["code"]), reason["params"])
+        known = triage.Reason(reason["code"], reason["params"], reason.get("text"))
         text = {language: triage.explain(known, language) for language in ("en", "ko")}
         reasons.append({**reason, "text": text})
-    return {**stored, "reasons": reasons}
+    return {**stored, "reasons": reasons, "credit": news2.CREDIT}
+
+
+def vitals_picture(found: measured.Measured | None) -> dict[str, Any] | None:
+    """Each sign's last measured value, and which of them are older than the last set."""
+    if found is None:
+        return None
+    return {
+        **found.values,
+        "spo2_scale": found.spo2_scale,
+        "spo2_scale_confirmed": found.spo2_scale_confirmed,
+        "recorded_at": found.recorded_at,
+        "earlier": found.earlier,
+    }
 
 
 def age_band(age_years: float | None) -> str | None:

@@ -100,6 +100,13 @@ class VitalsIn(In):
         validate=validate.OneOf([1, 2]),
         metadata={"description": "2 only for clinician-confirmed hypercapnic failure (NEWS2)"},
     )
+    spo2_scale_confirmed = Flag(
+        allow_none=True,
+        metadata={
+            "description": "a clinician has confirmed hypercapnic respiratory failure (target 88 "
+            "to 92 %); scale 2 is refused without it"
+        },
+    )
     on_oxygen = Flag(allow_none=True)
     systolic_bp_mmhg = _whole(0, 350, "systolic blood pressure, mmHg")
     diastolic_bp_mmhg = _whole(0, 300, "diastolic blood pressure, mmHg")
@@ -115,6 +122,18 @@ class VitalsIn(In):
         high, low = data.get("systolic_bp_mmhg"), data.get("diastolic_bp_mmhg")
         if high is not None and low is not None and low > high:
             raise ValidationError("is above systolic_bp_mmhg: swapped?", "diastolic_bp_mmhg")
+
+    @validates_schema
+    def scale_2_is_confirmed(self, data: dict[str, Any], **_: Any) -> None:
+        """Scale 2 hides a low saturation: it needs a clinician's word, and the word needs it."""
+        if data.get("spo2_scale") == 2 and not data.get("spo2_scale_confirmed"):
+            raise ValidationError(
+                "scale 2 needs spo2_scale_confirmed: true (a clinician has confirmed hypercapnic "
+                "respiratory failure); leave it out for scale 1",
+                "spo2_scale",
+            )
+        if data.get("spo2_scale_confirmed") and data.get("spo2_scale") != 2:
+            raise ValidationError("contradicts spo2_scale 1", "spo2_scale_confirmed")
 
 
 class PositionIn(In):
@@ -143,6 +162,10 @@ class CaseFactsIn(In):
 
     crew_pre_ktas = _whole(1, 5, "the crew's pre-KTAS level; 1 is the worst")
     complaint = _text(1000)
+    pregnant = Flag(
+        allow_none=True,
+        metadata={"description": "known pregnancy; NEWS2, qSOFA and CRB-65 are not used then"},
+    )
     position = fields.Nested(PositionIn, allow_none=True)
     vitals = fields.Nested(VitalsIn, allow_none=True)
 
@@ -384,6 +407,10 @@ class VitalsOut(VitalsIn):
         allow_none=True, metadata={"description": "ACVPU"}
     )
     recorded_at = fields.AwareDateTime()
+    earlier = fields.List(
+        fields.String(),
+        metadata={"description": "signs that the last set left out: their last measured values"},
+    )
 
 
 class ReasonOut(Schema):
@@ -392,6 +419,25 @@ class ReasonOut(Schema):
     code = fields.String()
     params = fields.Dict()
     text = fields.Dict(keys=fields.String(), values=fields.String())
+    source = fields.String(allow_none=True)
+
+
+class NeedOut(Schema):
+    """A capability that the ER must (required) or should (wished) have, and why."""
+
+    capability = fields.String()
+    strength = fields.String()
+    text = fields.Dict(keys=fields.String(), values=fields.String())
+    source = fields.String()
+
+
+class RulesOut(Schema):
+    """Which rule file was used; reviewed_by is empty while no clinician has signed it off."""
+
+    version = fields.String()
+    source = fields.String()
+    reviewed_by = fields.String()
+    reviewed_on = fields.String()
 
 
 class TriageOut(Schema):
@@ -399,7 +445,16 @@ class TriageOut(Schema):
 
     reasons = fields.List(fields.Nested(ReasonOut))
     needs = fields.List(fields.String())
+    wishes = fields.List(fields.String())
+    need_reasons = fields.List(fields.Nested(NeedOut))
     news2 = fields.Dict(allow_none=True)
+    qsofa = fields.Dict(allow_none=True)
+    crb65 = fields.Dict(allow_none=True)
+    scores_refused = fields.String(
+        allow_none=True, metadata={"description": "why none of the three scores is used"}
+    )
+    credit = fields.String()
+    rules = fields.Nested(RulesOut, allow_none=True)
 
 
 class EmergencyRoomOut(Schema):
@@ -470,6 +525,7 @@ class CaseOut(Schema):
     age_years = fields.Float(allow_none=True)
     age_band = fields.String(allow_none=True)
     sex = fields.String(allow_none=True)
+    pregnant = fields.Boolean(allow_none=True)
     complaint = fields.String(allow_none=True)
     latitude = fields.Float(allow_none=True)
     longitude = fields.Float(allow_none=True)

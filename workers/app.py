@@ -18,6 +18,7 @@ from broker.celery_app import make_celery
 from broker.errors import BadSetting, DatabaseBusy
 from broker.parent import end_with
 from broker.queues import Task
+from dispatch import rules
 from workers import dispatching, inference
 from workers.process import process
 
@@ -31,14 +32,16 @@ dispatching.register(app)
 
 
 @celeryd_init.connect
-def refuse_unfit_prevalence(options: Any, **_: object) -> None:
-    """A worker that reads films does not start with a site's prevalence that fits nothing."""
+def refuse_unfit_files(options: Any, **_: object) -> None:
+    """A worker does not start with triage rules, or a site's prevalence, that fit nothing."""
     queues = options.get("queues") or [Task.CLASSIFY.value]
-    if Task.CLASSIFY.value in queues:
-        try:
-            inference.check_site_prevalence(settings.from_env())
-        except BadSetting as error:
-            raise SystemExit(f"goldentime: {error}") from None  # Celery swallows exceptions here
+    chosen = settings.from_env()
+    try:
+        rules.load(chosen.triage_rules)
+        if Task.CLASSIFY.value in queues:
+            inference.check_site_prevalence(chosen)
+    except BadSetting as error:
+        raise SystemExit(f"goldentime: {error}") from None  # Celery swallows exceptions here
 
 
 @worker_process_init.connect

@@ -27,7 +27,7 @@ from broker.record import Record
 from broker.settings import Settings
 from broker.tables import Case
 from broker.watchdog import Watchdog
-from dispatch import advance, notify, reading, uploads
+from dispatch import advance, notify, reading, rules, uploads
 from workers.delivering import deliver
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ class Upkeep:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        rules.load(settings.triage_rules)  # a file that cannot be used is said now, not at a case
         self.record = Record(settings)
         self.store = ImageStore(settings)
         self.partials = Partials(settings)

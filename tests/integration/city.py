@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from broker import events
+from broker import database, events
 from broker.lifecycle import (
     LIVE_CASES,
     CaseStatus,
@@ -143,6 +143,40 @@ class City:
                     seconds=self.settings.scaled(self.settings.reading_deadline_s)
                 )
         return case_id
+
+    def submit_second_film(self, case_id: UUID) -> None:
+        """A film that replaces the first one, in rows only."""
+        with self.record.write() as session:
+            now = database.now(session)
+            image = Image(
+                case_id=case_id,
+                sha256=uuid4().hex * 2,
+                rendition_sha256=uuid4().hex * 2,
+                media_type="image/png",
+                byte_count=1,
+                width_px=200,
+                height_px=100,
+                rendition_width_px=100,
+                rendition_height_px=50,
+                received_at=now,
+            )
+            session.add(image)
+            session.flush()
+            session.add_all(
+                Reading(
+                    image_id=image.id,
+                    case_id=case_id,
+                    kind=kind,
+                    status=ReadingStatus.PENDING,
+                    due_at=now,
+                    created_at=now,
+                )
+                for kind in ReadingKind
+            )
+
+    def fail(self, kind: ReadingKind) -> None:
+        """One attempt at the next reading of a kind that goes wrong."""
+        self.do(reading.failed, self.settings, self.claim(kind), "network_failure", "for a test")
 
     def claim(self, kind: ReadingKind, owner: str = "worker") -> reading.Claim:
         """Claim the next reading of a kind; there must be one."""

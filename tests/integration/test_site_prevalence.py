@@ -71,7 +71,28 @@ def test_a_dispatching_worker_starts_and_cases_go_on(
     from workers import app
 
     monkeypatch.setenv("GOLDENTIME_SITE_PREVALENCE", str(site(tmp_path, Hernia=2)))
-    app.refuse_unfit_prevalence(options={"queues": ["dispatch"]})
+    app.refuse_unfit_files(options={"queues": ["dispatch"]})
     for queues in (["classify"], ["dispatch", "classify"], None):
         with pytest.raises(SystemExit, match="Hernia is 2"):
-            app.refuse_unfit_prevalence(options={"queues": queues})
+            app.refuse_unfit_files(options={"queues": queues})
+
+
+@pytest.mark.parametrize("queue", ["dispatch", "classify", "detect"])
+def test_no_process_starts_with_triage_rules_that_fit_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queue: str
+) -> None:
+    from broker.errors import BadSetting
+    from broker.settings import from_env
+    from web.app import create_app
+    from workers import app
+    from workers.upkeep import Upkeep
+
+    file = tmp_path / "rules.toml"
+    file.write_text("[about]\nversion = 1\n", encoding="utf-8")
+    monkeypatch.setenv("GOLDENTIME_TRIAGE_RULES", str(file))
+    told = r"rules\.toml: \[about\]: version: a text"
+    with pytest.raises(SystemExit, match=told):
+        app.refuse_unfit_files(options={"queues": [queue]})
+    for start in (create_app, Upkeep):
+        with pytest.raises(BadSetting, match=told):
+            start(from_env())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import MetaData, Table, Text, bindparam, inspect, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 import migrations
 from broker import database, migrate
@@ -18,6 +21,9 @@ from broker.settings import Settings
 from broker.tables import Base
 from tests.conftest import BACKENDS
 from tests.servers import PostgresServer
+
+WORDS = {"status", "reason_code"}
+"""Columns whose words may be of an earlier version."""
 
 
 @pytest.fixture(params=BACKENDS)
@@ -93,4 +99,54 @@ def test_one_step_down_and_up_again(empty: Settings):
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+    engine.dispose()
+
+
+def test_reasons_of_earlier_answers_are_carried_over(empty: Settings):
+    """0006 exchanges a word of a CHECK, on SQLite without copying a table that others refer to."""
+    migrate.upgrade(empty, "0005")
+    engine = database.connect(empty)
+    ids = {name: uuid4() for name in ("ambulance", "room", "case", "offer")}
+    with Session(engine) as session:
+        when = database.now(session)
+        values = {
+            "ambulances": {"id": ids["ambulance"], "call_sign": "Test 1"},
+            "emergency_rooms": {
+                "id": ids["room"], "name": "Test", "latitude": 37.5, "longitude": 127.0,
+                "level": "local", "capabilities": [], "active": True,
+            },
+            "cases": {
+                "id": ids["case"], "ambulance_id": ids["ambulance"], "idempotency_key": "key",
+                "request_sha256": "0" * 64, "status": "offering", "version": 1, "round": 1,
+                "reminded_round": 0, "deadline_at": when, "received_at": when, "updated_at": when,
+                "partial": False, "needs_review": False,
+            },
+            "offers": {
+                "id": ids["offer"], "case_id": ids["case"], "emergency_room_id": ids["room"],
+                "round": 1, "rank": 1, "status": "rejected", "explanation": {}, "offered_at": when,
+                "reason_code": "no_operating_room",
+            },
+        }  # fmt: skip
+        for name, row in values.items():
+            then = Table(name, MetaData(), autoload_with=session.connection())
+            columns = Base.metadata.tables[name].c
+            stored = {k: columns[k].type for k in row}
+            insert = then.insert().values(
+                {
+                    k: bindparam(k, v, type_=Text() if k in WORDS else stored[k])
+                    for k, v in row.items()
+                }
+            )
+            session.execute(insert)
+        session.commit()
+    migrate.upgrade(empty)
+    with engine.begin() as connection:
+        reason = text("SELECT reason_code FROM offers")
+        assert connection.scalar(reason) == "no_equipment"
+        connection.execute(text("UPDATE offers SET reason_code = 'mass_casualty'"))
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(text("UPDATE offers SET reason_code = 'no_operating_room'"))
+    with engine.begin() as connection:
+        command.downgrade(migrate.config(connection), "0005")
+        assert connection.scalar(reason) == "other"
     engine.dispose()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from dispatch.news2 import (
+    CREDIT,
     Consciousness,
     News2Band,
     SpO2Scale,
@@ -33,6 +34,7 @@ NORMAL = VitalSigns(
     consciousness=Consciousness.ALERT,
     temperature_c=36.8,
 )
+CONFIRMED: dict[str, Any] = {"spo2_scale": SpO2Scale.SCALE_2, "spo2_scale_confirmed": True}
 PARAMETERS = (
     "respiratory_rate_per_min",
     "spo2_percent",
@@ -84,7 +86,7 @@ def test_band_edges(name: str, value: float, points: int) -> None:
     ],
 )  # fmt: skip
 def test_scale_2(spo2: int, on_air: int, on_oxygen: int) -> None:
-    signs = normal(spo2_percent=spo2, spo2_scale=SpO2Scale.SCALE_2)
+    signs = normal(spo2_percent=spo2, **CONFIRMED)
     assert score(signs).parts["spo2_percent"] == on_air
     result = score(replace(signs, on_oxygen=True))
     assert result.parts["spo2_percent"] == on_oxygen
@@ -92,7 +94,7 @@ def test_scale_2(spo2: int, on_air: int, on_oxygen: int) -> None:
 
 
 def test_scale_2_above_target_without_an_oxygen_answer_is_a_range() -> None:
-    result = score(normal(spo2_percent=97, spo2_scale=SpO2Scale.SCALE_2, on_oxygen=None))
+    result = score(normal(spo2_percent=97, on_oxygen=None, **CONFIRMED))
     assert result.parts["spo2_percent"] is None
     assert result.missing == ("on_oxygen",)
     assert (result.total, result.known_total, result.upper_total) == (None, 0, 5)
@@ -180,6 +182,8 @@ def test_band_high_is_certain_even_when_incomplete() -> None:
         ({"on_oxygen": "yes"}, "on_oxygen"),
         ({"consciousness": "A+"}, "consciousness"),
         ({"spo2_scale": None}, "spo2_scale"),
+        ({"spo2_scale": SpO2Scale.SCALE_2}, "spo2_scale"),
+        ({"spo2_scale": SpO2Scale.SCALE_2, "spo2_scale_confirmed": "yes"}, "spo2_scale"),
     ],
 )
 def test_bad_values_name_the_field(changes: dict[str, Any], field: str) -> None:
@@ -212,6 +216,7 @@ vital_signs = st.builds(
     consciousness=st.none() | st.sampled_from(Consciousness),
     temperature_c=st.none() | st.floats(28, 43),
     spo2_scale=st.sampled_from(SpO2Scale),
+    spo2_scale_confirmed=st.just(True),
 )
 
 
@@ -259,3 +264,22 @@ def test_qsofa(changes: dict[str, Any], total: int | None) -> None:
 )
 def test_crb65(changes: dict[str, Any], age_years: float | None, total: int | None) -> None:
     assert crb65(normal(**changes), age_years).total == total
+
+
+def test_incomplete_counts_have_bounds_and_say_whether_the_cut_is_certain() -> None:
+    nothing = qsofa(VitalSigns())
+    assert (nothing.total, nothing.known_total, nothing.upper_total) == (None, 0, 3)
+    assert nothing.high is None
+    certain = qsofa(VitalSigns(respiratory_rate_per_min=22, systolic_bp_mmhg=100))
+    assert (certain.total, certain.known_total, certain.upper_total) == (None, 2, 3)
+    assert certain.high is True
+    cannot = qsofa(VitalSigns(respiratory_rate_per_min=12, systolic_bp_mmhg=120))
+    assert (cannot.total, cannot.upper_total, cannot.high) == (None, 1, False)
+    assert crb65(normal(respiratory_rate_per_min=30, systolic_bp_mmhg=85), None).high is None
+    assert crb65(normal(respiratory_rate_per_min=30, systolic_bp_mmhg=85), 70).high is True
+    assert crb65(normal(), None).high is False
+
+
+def test_the_college_is_credited_as_it_asks() -> None:
+    assert "Royal College of Physicians" in CREDIT
+    assert "London: RCP, 2017" in CREDIT

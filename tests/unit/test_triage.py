@@ -10,10 +10,8 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from dispatch import triage
 from dispatch.news2 import PLAUSIBLE_RANGES, Consciousness, VitalSigns, score
 from dispatch.triage import (
-    FINDING_NEEDS,
     REASON_TEXT,
     VITAL_TEXT,
     Capability,
@@ -49,7 +47,7 @@ def of(**known: Any) -> Triage:
     return assess(TriageCase(reading_complete=True, **known))
 
 
-def codes(result: Triage) -> list[ReasonCode]:
+def codes(result: Triage) -> list[str]:
     return [reason.code for reason in result.reasons]
 
 
@@ -121,16 +119,16 @@ def test_an_incomplete_news2_counts_upward_only() -> None:
 @pytest.mark.parametrize(
     ("changes", "acuity", "code"),
     [
-        ({}, 2, ReasonCode.PNEUMOTHORAX),
-        ({"systolic_bp_mmhg": 91}, 2, ReasonCode.PNEUMOTHORAX),
-        ({"systolic_bp_mmhg": 90}, 1, ReasonCode.TENSION_LOW_BLOOD_PRESSURE),
-        ({"spo2_percent": 92}, 2, ReasonCode.PNEUMOTHORAX),
-        ({"spo2_percent": 91}, 1, ReasonCode.TENSION_LOW_SPO2),
-        ({"pulse_per_min": 130}, 2, ReasonCode.PNEUMOTHORAX),
-        ({"pulse_per_min": 131}, 1, ReasonCode.TENSION_FAST_PULSE),
+        ({}, 2, "pneumothorax"),
+        ({"systolic_bp_mmhg": 91}, 2, "pneumothorax"),
+        ({"systolic_bp_mmhg": 90}, 1, "tension_low_blood_pressure"),
+        ({"spo2_percent": 92}, 2, "pneumothorax"),
+        ({"spo2_percent": 91}, 1, "tension_low_spo2"),
+        ({"pulse_per_min": 130}, 2, "pneumothorax"),
+        ({"pulse_per_min": 131}, 1, "tension_fast_pulse"),
     ],
 )
-def test_pneumothorax(changes: dict[str, Any], acuity: int, code: ReasonCode) -> None:
+def test_pneumothorax(changes: dict[str, Any], acuity: int, code: str) -> None:
     signs = replace(NORMAL, **changes)
     for level in (None, 3, 5):
         result = of(crew_pre_ktas=level, vitals=signs, findings=found("Pneumothorax"))
@@ -189,39 +187,60 @@ def test_an_unread_film_is_said() -> None:
     assert codes(result) == [ReasonCode.CREW_LEVEL, ReasonCode.READING_INCOMPLETE]
 
 
+C = Capability
+
+
 @pytest.mark.parametrize(
-    ("labels", "vitals", "needs"),
+    ("labels", "vitals", "needs", "wishes"),
     [
-        (["Pneumothorax"], NORMAL, {Capability.THORACIC_SURGERY}),
-        (
-            ["Pneumothorax"],
-            NEWS2_FIVE,
-            {Capability.THORACIC_SURGERY, Capability.THORACIC_ICU},
-        ),
-        (["Edema"], NEWS2_FIVE, {Capability.CARDIOLOGY, Capability.VENTILATOR}),
-        (["Consolidation"], NEWS2_FIVE, {Capability.GENERAL_ICU}),
-        (["Pneumonia"], replace(NORMAL, temperature_c=37.9), set()),
-        (
-            ["Pneumonia"],
-            replace(NORMAL, temperature_c=38.0),
-            {Capability.NEGATIVE_PRESSURE_ROOM},
-        ),
-        (["Effusion", "Mass"], NORMAL, {Capability.CT}),
-        ([], NEWS2_SEVEN, {Capability.GENERAL_ICU}),
-        ([], replace(NORMAL, spo2_percent=91, on_oxygen=True), {Capability.VENTILATOR}),
-        ([], replace(NORMAL, spo2_percent=91), set()),
+        (["Pneumothorax"], NORMAL, {C.THORACIC_SURGERY}, set()),
+        (["Pneumothorax"], NEWS2_FIVE, {C.THORACIC_SURGERY}, {C.THORACIC_ICU, C.CT}),
+        (["Edema"], NEWS2_FIVE, {C.CARDIOLOGY, C.VENTILATOR}, set()),
+        (["Cardiomegaly"], NEWS2_FIVE, set(), {C.CARDIOLOGY}),
+        (["Cardiomegaly", "Edema"], NEWS2_FIVE, {C.CARDIOLOGY, C.VENTILATOR}, set()),
+        (["Consolidation"], NEWS2_FIVE, {C.GENERAL_ICU}, set()),
+        (["Pneumonia"], replace(NORMAL, temperature_c=37.9), set(), set()),
+        (["Pneumonia"], replace(NORMAL, temperature_c=38.0), set(), {C.NEGATIVE_PRESSURE_ROOM}),
+        (["Effusion", "Mass"], NORMAL, set(), {C.CT}),
+        ([], NEWS2_SEVEN, {C.GENERAL_ICU}, set()),
+        ([], replace(NORMAL, spo2_percent=91, on_oxygen=True), {C.VENTILATOR}, set()),
+        ([], replace(NORMAL, spo2_percent=91), set(), set()),
     ],
 )
-def test_needs(labels: list[str], vitals: VitalSigns, needs: set[Capability]) -> None:
-    assert set(of(vitals=vitals, findings=found(*labels)).needs) == needs
+def test_needs_and_wishes(
+    labels: list[str], vitals: VitalSigns, needs: set[Capability], wishes: set[Capability]
+) -> None:
+    result = of(vitals=vitals, findings=found(*labels))
+    assert (set(result.needs), set(result.wishes)) == (needs, wishes)
+    assert [n.capability for n in result.need_reasons] == [c for c in C if c in needs | wishes]
+    for need in result.need_reasons:
+        assert need.text["en"]
+        assert need.text["ko"]
+        assert need.source
 
 
-def test_tables_use_labels_that_the_networks_have() -> None:
-    known = {label.casefold() for label in NIH_14}
-    assert {need.label for need in FINDING_NEEDS} <= known
-    assert set(triage._UNSTABLE_FINDINGS) <= known
-    assert triage._PNEUMOTHORAX in known
-    assert len({(n.label, n.when, n.capability) for n in FINDING_NEEDS}) == len(FINDING_NEEDS)
+def test_a_finding_of_an_earlier_film_counts_and_says_so() -> None:
+    earlier = (FindingFact("Pneumothorax", 0.9, True, earlier_film=True),)
+    result = of(crew_pre_ktas=4, vitals=NORMAL, findings=earlier)
+    assert result.acuity == 2
+    (reason,) = [r for r in result.reasons if r.code == "pneumothorax"]
+    assert "earlier film" in explain(reason, "en")
+    assert "이전 영상" in explain(reason, "ko")
+    both = of(crew_pre_ktas=4, vitals=NORMAL, findings=(*earlier, *found("Pneumothorax")))
+    (reason,) = [r for r in both.reasons if r.code == "pneumothorax"]
+    assert "earlier" not in explain(reason, "en")
+
+
+def test_scores_beside_news2_are_refused_with_it() -> None:
+    adult = of(age_years=70, vitals=NEWS2_SEVEN)
+    assert adult.qsofa is not None
+    assert adult.crb65 is not None
+    assert adult.scores_refused is None
+    for known in ({"age_years": 15}, {"age_years": 30, "pregnant": True}):
+        refused = of(vitals=NEWS2_SEVEN, **known)
+        assert (refused.news2, refused.qsofa, refused.crb65) == (None, None, None)
+        assert refused.scores_refused in codes(refused)
+    assert of(age_years=5, pregnant=True).scores_refused is None  # nothing measured to refuse
 
 
 def test_every_reason_has_both_languages_with_the_same_parameters() -> None:
@@ -234,6 +253,12 @@ def test_every_reason_has_both_languages_with_the_same_parameters() -> None:
         assert set(texts) == set(get_args(Language))
         assert fields[0] == fields[1]
     assert set(VITAL_TEXT) == {*PLAUSIBLE_RANGES, "on_oxygen", "consciousness"}
+
+
+def test_explain_reasons_that_were_stored_before_they_kept_their_words() -> None:
+    stored = Reason("tension_low_spo2", {"acuity": 1, "value": 88})
+    assert explain(stored, "en").startswith("Suspected tension pneumothorax, SpO2 88 %: level 1")
+    assert explain(Reason("a_row_of_a_region"), "ko") == "a_row_of_a_region"
 
 
 def test_explain() -> None:
@@ -299,6 +324,7 @@ def test_one_more_finding_never_lowers_urgency(case: TriageCase, finding: Findin
     after = assess(replace(case, findings=(*case.findings, finding)))
     assert after.acuity <= before.acuity
     assert set(before.needs) <= set(after.needs)
+    assert set(before.wishes) <= {*after.needs, *after.wishes}
 
 
 @few

@@ -33,7 +33,10 @@ function withoutGaps(object) {
 /** The vital signs of a form, undefined when none was entered. */
 export function vitalsOf(from) {
   const fields = new FormData(from);
+  const scale2 = fields.has("spo2_scale_confirmed");
   return withoutGaps({
+    spo2_scale: scale2 ? 2 : undefined,
+    spo2_scale_confirmed: scale2 || undefined,
     ...Object.fromEntries(WHOLE.map((name) => [name, number(fields, name)])),
     temperature_c: number(fields, "temperature_c"),
     consciousness: fields.get("consciousness") ?? undefined,
@@ -48,6 +51,7 @@ function caseOf() {
       crew_pre_ktas: number(fields, "crew_pre_ktas"),
       age_years: number(fields, "age_years"),
       sex: fields.get("sex") ?? undefined,
+      pregnant: fields.get("pregnant") ? fields.get("pregnant") === "true" : undefined,
       complaint: fields.get("complaint").trim(),
       position: position
         ? { latitude: position.latitude, longitude: position.longitude }

@@ -39,7 +39,7 @@ export function patientLine(shown) {
   return el(
     "p",
     { class: "patient-line" },
-    el("strong", {}, `${age}, ${sex}`),
+    el("strong", {}, shown.pregnant ? `${age}, ${sex}, ${t("case.pregnant")}` : `${age}, ${sex}`),
     shown.complaint ? el("span", { class: "complaint" }, shown.complaint) : null,
   );
 }
@@ -62,7 +62,12 @@ export function vitals(signs) {
     signs.systolic_bp_mmhg === null
       ? null
       : `${signs.systolic_bp_mmhg}/${signs.diastolic_bp_mmhg ?? "–"}`;
-  const oxygen = signs.on_oxygen === null ? null : t(`vitals.on_oxygen.${signs.on_oxygen}`);
+  const earlier = new Set(signs.earlier ?? []);
+  if (earlier.has("systolic_bp_mmhg") || earlier.has("diastolic_bp_mmhg")) earlier.add("blood_pressure");
+  const oxygen = [
+    signs.on_oxygen === null ? null : t(`vitals.on_oxygen.${signs.on_oxygen}`),
+    signs.spo2_scale === 2 ? t("vitals.scale_2_shown") : null,
+  ].filter(Boolean).join(", ");
   const awake = signs.consciousness && word("consciousness", signs.consciousness);
   const rows = [
     ["respiratory_rate_per_min", signs.respiratory_rate_per_min, t("unit.per_min")],
@@ -96,6 +101,7 @@ export function vitals(signs) {
             el("b", {}, value ?? "–"),
             value === null || value === undefined ? null : el("small", {}, ` ${unit}`),
             more ? el("small", { class: "more" }, more) : null,
+            earlier.has(name) ? el("small", { class: "more" }, t("vitals.earlier")) : null,
           ),
         ),
       ),
@@ -277,7 +283,10 @@ function findingLine(finding, chance) {
 export function triage(shown) {
   const judged = shown.triage;
   if (!judged) return null;
-  const total = judged.news2?.total;
+  const scores = ["news2", "qsofa", "crb65"]
+    .filter((name) => judged[name])
+    .map((name) => scoreLine(name, judged[name]))
+    .filter(Boolean);
   return el(
     "section",
     { class: "triage" },
@@ -285,9 +294,7 @@ export function triage(shown) {
       "h4",
       {},
       t("triage.title"),
-      total === null || total === undefined
-        ? null
-        : el("small", {}, ` ${t("triage.news2", { total })}`),
+      scores.length ? el("small", {}, ` ${scores.join(" · ")}`) : null,
     ),
     el(
       "ul",
@@ -304,8 +311,57 @@ export function triage(shown) {
           judged.needs.map((need) => word("capability", need)).join(", "),
         )
       : null,
+    judged.wishes?.length
+      ? el(
+          "p",
+          { class: "needs" },
+          el("span", { class: "quiet" }, `${t("triage.wishes")}: `),
+          judged.wishes.map((wish) => word("capability", wish)).join(", "),
+        )
+      : null,
+    ruleSources(shown.id, judged),
     shown.partial ? el("p", { class: "note warn" }, t("case.partial")) : null,
     shown.needs_review ? el("p", { class: "note warn" }, t("case.needs_review")) : null,
+  );
+}
+
+/** "NEWS2 7", or its possible range while a parameter is missing. */
+function scoreLine(name, score) {
+  if (score.total !== null) return t(`triage.${name}`, score);
+  if (name === "news2") return t("triage.news2_range", score);
+  const { known_total: known, upper_total: upper } = score;
+  return known || upper ? t(`triage.${name}`, { total: `${known}–${upper}` }) : null;
+}
+
+/** Where the rules come from, who signed them off, and the credit that the NEWS2 chart asks for. */
+function ruleSources(caseId, judged) {
+  const rules = judged.rules;
+  if (!rules && !judged.news2) return null;
+  const rows = [...(judged.reasons ?? []), ...(judged.need_reasons ?? [])].filter((row) => row.source);
+  return el(
+    "details",
+    { class: "quiet rule-sources", "data-key": `${caseId}-rules` },
+    el("summary", {}, t("triage.why")),
+    rules
+      ? el("p", {}, t(rules.reviewed_by ? "triage.rules_reviewed" : "triage.rules_not_reviewed", rules))
+      : null,
+    rows.length
+      ? el(
+          "ul",
+          {},
+          rows.map((row) =>
+            el(
+              "li",
+              {},
+              row.capability ? `${word("capability", row.capability)}: ` : null,
+              row.text[config.language] ?? row.text.en,
+              " — ",
+              row.source,
+            ),
+          ),
+        )
+      : null,
+    judged.news2 ? el("p", {}, judged.credit) : null,
   );
 }
 

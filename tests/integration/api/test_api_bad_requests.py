@@ -103,6 +103,16 @@ OUT_OF_RANGE: dict[str, tuple[Any, str]] = {
     "62 oxygen as text": (case_with(vitals={"on_oxygen": "yes"}), "vitals.on_oxygen"),
     "62 oxygen as number": (case_with(vitals={"on_oxygen": 1}), "vitals.on_oxygen"),
     "62 scale 3": (case_with(vitals={"spo2_scale": 3}), "vitals.spo2_scale"),
+    "62 scale 2 unconfirmed": (case_with(vitals={"spo2_scale": 2}), "vitals.spo2_scale"),
+    "62 scale 2 denied": (
+        case_with(vitals={"spo2_scale": 2, "spo2_scale_confirmed": False}),
+        "vitals.spo2_scale",
+    ),
+    "62 confirmed without scale 2": (
+        case_with(vitals={"spo2_scale_confirmed": True}),
+        "vitals.spo2_scale_confirmed",
+    ),
+    "62 pregnant as text": (case_with(pregnant="yes"), "pregnant"),
     "62 huge": (case_with(vitals={"pulse_per_min": 10**30}), "vitals.pulse_per_min"),
     "63 unknown field": (case_with(acuity=1), "acuity"),
     "63 unknown inside": (case_with(vitals={"gcs": 15}), "vitals.gcs"),

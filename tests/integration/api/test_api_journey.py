@@ -171,6 +171,28 @@ def test_a_header_tells_the_holder_more_than_the_asked(house: House) -> None:
     assert "study_time" not in shown
 
 
+def test_scores_come_with_their_credit_rules_and_refusal(house: House) -> None:
+    case_id, offers = house.offered(age_years=30, vitals={**VITALS, "spo2_percent": 91})
+    shown = house.case(house.er_of(offers[0]), case_id)
+    assert shown["pregnant"] is None
+    judged = shown["triage"]
+    assert "Royal College of Physicians" in judged["credit"]
+    assert judged["rules"]["reviewed_by"] == ""
+    assert judged["news2"]["total"] == 7
+    assert judged["qsofa"] == {
+        "total": 1, "known_total": 1, "upper_total": 1, "missing": [], "high": False
+    }  # fmt: skip
+    assert judged["crb65"]["total"] == 0
+    assert judged["needs"] == ["general_icu"]
+    assert judged["need_reasons"][0]["source"].startswith("RCP 2017")
+    patched = house.crew("PATCH", f"/cases/{case_id}", json={"pregnant": True})
+    assert patched.status_code == 200
+    shown = house.case(house.er_of(offers[0]), case_id)
+    assert shown["pregnant"] is True
+    assert shown["triage"]["scores_refused"] == "news2_not_in_pregnancy"
+    assert shown["triage"]["news2"] is None
+
+
 def test_new_vitals_are_triaged_again(house: House) -> None:
     case_id, offers = house.offered(crew_pre_ktas=4)
     before = house.case(house.crew, case_id)
