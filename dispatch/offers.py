@@ -6,9 +6,11 @@ is routing's choice; when to ask again is advance's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -30,7 +32,7 @@ from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Offer
 from dispatch import access, notify, routing
 from dispatch.access import Actor
-from dispatch.routing import EmergencyCentreLevel, EmergencyRoomFacts
+from dispatch.routing import EmergencyCentreLevel, EmergencyRoomFacts, Ranked
 from dispatch.transition import (
     end_offers,
     move_case,
@@ -70,42 +72,71 @@ def open_round(session: Session, settings: Settings, case: Case, now: datetime) 
 
     The caller has just moved the case row and set its round.
     """
-    ranked = routing.rank(
+    rooms = candidates(session, settings, case, now)
+    ranked = rank(case, rooms, now, asked=_times_asked(session, case.id))
+    chosen = routing.choose(ranked, settings.offers_per_round)
+    return ask(session, settings, case, chosen, now)
+
+
+def rank(
+    case: Case,
+    rooms: Sequence[EmergencyRoomFacts],
+    now: datetime,
+    asked: Mapping[UUID, int] | None = None,
+) -> Sequence[Ranked]:
+    """ERs in the order in which they suit a case as it was last triaged."""
+    judged = case.triage or {}
+    return routing.rank(
         Position(case.latitude, case.longitude)
         if case.latitude is not None and case.longitude is not None
         else None,
-        tuple(Capability(need) for need in (case.triage or {}).get("needs", [])),
+        tuple(Capability(need) for need in judged.get("needs", [])),
         case.acuity or 3,
-        candidates(session, settings, case, now),
+        rooms,
         now=now,
-        asked=_times_asked(session, case.id),
-        wished=tuple(Capability(wish) for wish in (case.triage or {}).get("wishes", [])),
+        asked=asked,
+        wished=tuple(Capability(wish) for wish in judged.get("wishes", [])),
     )
-    opened = []
-    for rank, choice in enumerate(routing.choose(ranked, settings.offers_per_round), start=1):
-        offer = Offer(
+
+
+def ask(
+    session: Session,
+    settings: Settings,
+    case: Case,
+    chosen: Sequence[Ranked],
+    now: datetime,
+    first_rank: int = 1,
+) -> list[Offer]:
+    """Offer the case to these ERs in its present round."""
+    opened = [
+        Offer(
             case_id=case.id,
             emergency_room_id=choice.id,
             round=case.round,
-            rank=rank,
+            rank=place,
             status=OfferStatus.REQUESTED,
             eta_min=choice.eta_min,
             distance_km=choice.distance_km,
-            explanation={
-                key: value
-                for key, value in asdict(choice).items()
-                if key not in {"id", "eta_min", "distance_km"}
-            },
+            explanation=explanation(choice),
             offered_at=now,
         )
-        session.add(offer)
-        opened.append(offer)
+        for place, choice in enumerate(chosen, start=first_rank)
+    ]
+    session.add_all(opened)
     session.flush()
     for offer in opened:
         tell_emergency_room(session, offer, "offer.requested", case, eta_min=offer.eta_min)
     if (case.acuity or 3) <= notify.URGENT_ACUITY:
         notify.plan(session, settings, opened, NotificationStep.OFFERED)
     return opened
+
+
+def explanation(choice: Ranked) -> dict[str, Any]:
+    """Score by part and the reasons of one ER, as an offer keeps them."""
+    own = asdict(choice)
+    for name in ("id", "eta_min", "distance_km"):
+        del own[name]
+    return own
 
 
 def candidates(
@@ -125,6 +156,11 @@ def candidates(
             for room in rooms
             if room.id in asked and _may_be_asked_again(case, asked[room.id], said_no_before)
         ]
+    return facts(may, now)
+
+
+def facts(rooms: Sequence[EmergencyRoom], now: datetime) -> list[EmergencyRoomFacts]:
+    """ERs as the ranking sees them."""
     return [
         EmergencyRoomFacts(
             id=room.id,
@@ -140,7 +176,7 @@ def candidates(
             median_answer_s=None,
             level=EmergencyCentreLevel(room.level),
         )
-        for room in may
+        for room in rooms
     ]
 
 
