@@ -1,0 +1,449 @@
+"""Every emergency room in order, best first, with the reason for every minute.
+
+Pure arithmetic over facts that are handed in: no database, no clock (`now` is an argument), no
+sending. The unit of everything is the expected minute until the patient is in a confirmed bed, so
+that travel, missing capabilities, doubtful bed figures and slow answers can be added up and shown.
+Nothing hides an emergency room but its own diversion, or a person's veto. Whom to ask is
+routing.py's.
+
+The weights are assumptions by judgement until outcomes have been measured; each says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import overload
+from uuid import UUID
+
+import numpy as np
+
+from dispatch import travel
+from dispatch.behaviour import PRIOR, PRIOR_ACCEPT_RATE, PRIOR_ANSWER_RATE
+from dispatch.choice import Floats, Ints
+from dispatch.routing_facts import (
+    BIT,
+    EmergencyCentreLevel,
+    EmergencyRoomFacts,
+    bits,
+    check,
+    check_aware,
+)
+from dispatch.routing_reasons import Part, RoutingReason, RoutingReasonCode
+from dispatch.travel import Position, Travel, TravelSource
+from dispatch.triage import Capability
+
+# Travel. Minutes on the road are minutes without a physician: for the dying patient each counts
+# three times, because a bed or a specialist can be found after resuscitation has begun: ten minutes
+# further for the free bed instead of a full resuscitation room nearby must not win.
+TRAVEL_WEIGHT: dict[int, float] = {1: 3.0, 2: 1.5, 3: 1.0, 4: 1.0, 5: 1.0}
+# Beyond this a crew leaves its district uncovered; soft, so that the countryside has candidates.
+FAR_KM = 30.0
+FAR_MIN_PER_KM = 1.0
+
+# Capability that is missing: the expected share of a second transfer (about an hour in all with
+# call, ambulance and hand-over) that its lack brings about.
+MISSING_CAPABILITY_MIN: dict[Capability, float] = {
+    Capability.THORACIC_SURGERY: 20.0,  # a drain can be placed elsewhere, surgery cannot
+    Capability.THORACIC_ICU: 12.0,  # a general ICU bridges the first hours
+    Capability.GENERAL_ICU: 20.0,  # no ICU means transfer within the hour
+    Capability.VENTILATOR: 25.0,  # cannot be bridged by hand for long
+    Capability.BRONCHOSCOPY: 12.0,  # urgent, seldom within the hour
+    Capability.CT: 15.0,  # every doubtful chest needs it
+    Capability.INTERVENTIONAL_RADIOLOGY: 20.0,  # bleeding does not wait
+    Capability.CARDIOLOGY: 20.0,  # reperfusion and assist devices
+    Capability.ECMO: 25.0,  # only few centres, transfer on ECMO is slow
+    Capability.NEGATIVE_PRESSURE_ROOM: 8.0,  # a single room with masks bridges
+    Capability.OPERATING_ROOM: 20.0,  # surgery means transfer
+    Capability.PAEDIATRIC_EMERGENCY: 20.0,  # staff without practice with children decline
+}
+# Wished, not required: it is used in about one case of four, so its lack costs a quarter.
+WISHED_SHARE = 0.25
+
+# Beds. A figure is believed half after a quarter of an hour: the feed is meant to be refreshed at
+# least four times an hour, so an older one is already late.
+BED_HALF_LIFE_MIN = 15.0
+CLOCK_SKEW_MIN = 2.0  # a figure from further in the future is not believed at all
+LAST_BED_MIN = 4.0  # one bed left, likely gone on arrival; shared out: n beds cost 4/n
+UNKNOWN_BEDS_MIN = 10.0  # between a free bed and none; what every figure decays to
+NO_BED_MIN = 20.0  # boarding in the corridor, or a bounce
+OVER_CAPACITY_MIN_PER_PATIENT = 2.0  # each patient who already waits for a bed comes first
+OVER_CAPACITY_MOST_MIN = 20.0  # past ten waiting, one more says nothing new
+
+# Answers. What is lost when this emergency room stays silent or says no: about one round.
+FAILED_OFFER_MIN = 6.0
+
+# How facts move the log-odds of a yes; the bed figure only as far as it is trusted. By judgement.
+PLENTY_OF_BEDS = 3
+YES_PLENTY_OF_BEDS = 0.6
+YES_FEW_BEDS = 0.2
+YES_NO_BED = -1.2
+YES_PER_PATIENT_OVER = -0.1
+YES_LEAST_BEDS = -2.2
+YES_MISSING_CAPABILITY = -1.0  # each that is required; specialists missing is the first reason
+YES_ASKED_BEFORE = -1.0  # asking again seldom changes the answer
+
+# Asked before in this case and not taken: asking again seldom changes the answer.
+ASKED_BEFORE_MIN = 15.0
+
+# An emergency room without a usable position: further than any in a city, nearer than none.
+UNKNOWN_TRAVEL_MIN = 45.0
+
+# About 4 km in Korea: emergency rooms that share walk-ins fill together.
+NEIGHBOURHOOD_DEGREES = (0.04, 0.05)
+SAME_PLACE_DEGREES = 1e-4  # 10 m: one hospital that is registered twice
+
+
+# Severe cases belong to the higher levels, mild ones leave those free (Korean delivery policy).
+LEVEL_SEVERE_MIN: dict[EmergencyCentreLevel, float] = {
+    EmergencyCentreLevel.REGIONAL: 0.0,
+    EmergencyCentreLevel.LOCAL_CENTRE: 2.0,
+    EmergencyCentreLevel.LOCAL: 8.0,
+}
+LEVEL_MILD_MIN: dict[EmergencyCentreLevel, float] = {
+    EmergencyCentreLevel.REGIONAL: 6.0,
+    EmergencyCentreLevel.LOCAL_CENTRE: 2.0,
+    EmergencyCentreLevel.LOCAL: 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One emergency room's place: expected_min is the sum of parts (minutes by Part).
+
+    distance_km, eta_min and eta_source are None when the way is unknown. yes_probability: chance
+    that it says yes in time. excluded_reason is set when it should not be asked; reasons explain
+    the parts. neighbourhood and place: equal numbers fill together, or are one hospital.
+    """
+
+    id: UUID
+    distance_km: float | None
+    eta_min: float | None
+    eta_source: TravelSource | None
+    expected_min: float
+    yes_probability: float
+    parts: dict[str, float]
+    neighbourhood: int
+    place: int
+    excluded_reason: RoutingReason | None = None
+    reasons: tuple[RoutingReason, ...] = ()
+
+
+class Ranking(Sequence[Ranked]):
+    """All emergency rooms in their order; each is explained only when it is looked at."""
+
+    def __init__(
+        self,
+        facts: Sequence[EmergencyRoomFacts],
+        order: Ints,
+        columns: dict[str, Floats],
+        places: dict[str, Ints],
+        parts: dict[Part, Floats],
+        sources: Mapping[int, TravelSource],
+        explain: Explain,
+    ) -> None:
+        self._facts = facts
+        self._order = order
+        self._columns = columns
+        self._places = places
+        self._parts = parts
+        self._sources = sources
+        self._explain = explain
+        self._seen: dict[int, Ranked] = {}
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, at: int) -> Ranked: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Ranked]: ...
+    def __getitem__(self, at: int | slice) -> Ranked | list[Ranked]:
+        if isinstance(at, slice):
+            return [self._ranked(int(i)) for i in self._order[at]]
+        return self._ranked(int(self._order[at]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # a list of results, not a key
+
+    def ids(self) -> list[UUID]:
+        """The emergency rooms in their order."""
+        return [self._facts[i].id for i in self._order]
+
+    def column(self, name: str) -> Floats:
+        """One number of every emergency room in their order; NaN is not known."""
+        return self._columns[name][self._order]
+
+    def where(self, name: str) -> Ints:
+        """neighbourhood or place of every emergency room in their order."""
+        return self._places[name][self._order]
+
+    def _ranked(self, i: int) -> Ranked:
+        if i not in self._seen:
+            facts, eta_min = self._facts[i], _known(self._columns["eta_min"][i])
+            source = self._sources.get(i, TravelSource.STRAIGHT_LINE)
+            self._seen[i] = Ranked(
+                id=facts.id,
+                distance_km=_known(self._columns["distance_km"][i]),
+                eta_min=eta_min,
+                eta_source=source if eta_min is not None else None,
+                expected_min=float(self._columns["expected_min"][i]),
+                yes_probability=float(self._columns["yes"][i]),
+                parts={part: float(minutes[i]) for part, minutes in self._parts.items()},
+                neighbourhood=int(self._places["neighbourhood"][i]),
+                place=int(self._places["place"][i]),
+                excluded_reason=RoutingReason(RoutingReasonCode.ON_DIVERSION)
+                if facts.on_diversion
+                else None,
+                reasons=tuple(self._explain.reasons(facts, i)),
+            )
+        return self._seen[i]
+
+
+def rank(
+    position: Position | None,
+    needs: Iterable[Capability],
+    acuity: int,
+    emergency_rooms: Iterable[EmergencyRoomFacts],
+    *,
+    now: datetime,
+    asked: Mapping[UUID, int] | None = None,
+    wished: Iterable[Capability] = (),
+    by_road: Mapping[UUID, Travel] | None = None,
+    answer_within_s: float | None = None,
+) -> Ranking:
+    """All emergency rooms, best first by expected minutes to a confirmed bed, diverted ones last.
+
+    needs are required; wished ones weigh WISHED_SHARE as much, one in both is required. asked: how
+    often each was already offered this case. by_road: travel that a router has worked out; the
+    others are estimated. answer_within_s: a later yes is none. Ties go to the smaller id, so the
+    order of the input never matters. Raises ValueError for an acuity outside 1-5, a naive `now`, a
+    negative count or an id that occurs twice.
+    """
+    if acuity not in TRAVEL_WEIGHT:
+        raise ValueError(f"acuity: {acuity!r} is not one of 1 to 5")
+    check_aware("now", now)
+    times_asked = dict(asked or {})
+    for id_, times in times_asked.items():
+        check(f"asked[{id_}]", times, 0)
+    needed = frozenset(needs)
+    wanted = tuple(capability for capability in Capability if capability in needed)
+    hoped = frozenset(wished) - needed
+    wishes = tuple(capability for capability in Capability if capability in hoped)
+    rooms = list(emergency_rooms)
+    numbers = [room.id.int for room in rooms]
+    index = dict(zip(numbers, range(len(rooms)), strict=True))
+    if len(index) < len(rooms):
+        seen: set[int] = set()
+        twice = next(r for r in rooms if r.id.int in seen or seen.add(r.id.int))  # type: ignore[func-returns-value]
+        raise ValueError(f"emergency_rooms: id {twice.id} ({twice.name!r}) occurs twice")
+
+    latitude = np.array([room.latitude for room in rooms], dtype=np.float64)
+    longitude = np.array([room.longitude for room in rooms], dtype=np.float64)
+    distance_km, eta_min, sources = _ways(position, latitude, longitude, by_road or {}, index)
+    asked_before: Floats = np.zeros(len(rooms))
+    for id_, count in times_asked.items():
+        if id_.int in index:
+            asked_before[index[id_.int]] = count
+    has = np.array([room.capability_bits for room in rooms], dtype=np.int64)
+    missing_min = np.zeros(len(rooms))
+    for capabilities, share in ((wanted, 1.0), (wishes, WISHED_SHARE)):
+        for capability in capabilities:
+            lacks = (has & BIT[capability]) == 0
+            missing_min += lacks * (share * MISSING_CAPABILITY_MIN[capability])
+    beds_min, trusted_odds = _beds(rooms, now)
+    answer = _filled([room.answer_rate for room in rooms], PRIOR.answer_rate)
+    accept = _filled([room.accept_rate for room in rooms], PRIOR.accept_rate)
+    median_s = _filled([room.median_answer_s for room in rooms], PRIOR.median_answer_s)
+    rate = answer * accept
+    far_km = np.maximum(np.nan_to_num(distance_km) - FAR_KM, 0.0)
+    away_min = np.where(np.isnan(eta_min) & (position is not None), UNKNOWN_TRAVEL_MIN, eta_min)
+    parts: dict[Part, Floats] = {
+        Part.TRAVEL: TRAVEL_WEIGHT[acuity] * np.nan_to_num(away_min),
+        Part.FAR: far_km * FAR_MIN_PER_KM,
+        Part.CAPABILITIES: missing_min,
+        Part.BEDS: beds_min,
+        # A yes is never worse than none, however late.
+        Part.ANSWER: rate * np.minimum(median_s / 60, FAILED_OFFER_MIN)
+        + (1 - rate) * FAILED_OFFER_MIN,
+        Part.LEVEL: np.array([_level_min(room.level, acuity) for room in rooms]),
+        Part.ASKED_BEFORE: asked_before * ASKED_BEFORE_MIN,
+    }
+    expected_min = np.zeros(len(rooms))
+    for minutes in parts.values():
+        expected_min = expected_min + minutes
+
+    required = np.array([bits(wanted)], dtype=np.int64) & ~has
+    lacking = sum((required & BIT[capability]) != 0 for capability in wanted)
+    log_odds = (
+        np.log(np.clip(accept, 1e-6, 1 - 1e-6) / (1 - np.clip(accept, 1e-6, 1 - 1e-6)))
+        + trusted_odds
+        + YES_MISSING_CAPABILITY * lacking
+        + YES_ASKED_BEFORE * asked_before
+    )
+    in_time: Floats = np.ones(len(rooms))
+    if answer_within_s is not None:
+        in_time = 1 - 0.5 ** (max(0.0, answer_within_s) / np.maximum(1.0, median_s))
+    excluded = np.array([room.on_diversion for room in rooms], dtype=bool)
+    columns = {
+        "distance_km": distance_km,
+        "eta_min": eta_min,
+        "expected_min": expected_min,
+        "yes": answer * in_time / (1 + np.exp(-log_odds)),
+        "excluded": excluded.astype(np.float64),
+        "set_cost": expected_min - parts[Part.ANSWER],
+    }
+    high = np.array([n >> 64 for n in numbers], dtype=np.uint64)
+    low = np.array([n & (2**64 - 1) for n in numbers], dtype=np.uint64)
+    order = np.lexsort((low, high, expected_min, excluded))
+    explain = Explain(position, wanted, wishes, now, distance_km, rate, asked_before, parts)
+    places = _places(latitude, longitude, numbers)
+    return Ranking(rooms, order, columns, places, parts, sources, explain)
+
+
+@dataclass(frozen=True)
+class Explain:
+    """What the words about one emergency room need, kept until somebody reads them."""
+
+    position: Position | None
+    needs: tuple[Capability, ...]
+    wishes: tuple[Capability, ...]
+    now: datetime
+    distance_km: Floats
+    yes_rate: Floats
+    times_asked: Floats
+    parts: dict[Part, Floats]
+
+    def reasons(self, room: EmergencyRoomFacts, i: int) -> Iterator[RoutingReason]:
+        """Why this emergency room stands where it stands."""
+        if self.position is None:
+            yield RoutingReason(RoutingReasonCode.POSITION_UNKNOWN)
+        elif math.isnan(self.distance_km[i]):
+            yield RoutingReason(
+                RoutingReasonCode.ER_POSITION_UNKNOWN, {"minutes": UNKNOWN_TRAVEL_MIN}
+            )
+        elif self.distance_km[i] > FAR_KM:
+            yield RoutingReason(
+                RoutingReasonCode.FAR,
+                {
+                    "distance_km": float(self.distance_km[i]),
+                    "minutes": float(self.parts[Part.FAR][i]),
+                },
+            )
+        for code, capabilities, share in (
+            (RoutingReasonCode.MISSING_CAPABILITY, self.needs, 1.0),
+            (RoutingReasonCode.MISSING_WISH, self.wishes, WISHED_SHARE),
+        ):
+            for capability in capabilities:
+                if capability not in room.capabilities:
+                    minutes = share * MISSING_CAPABILITY_MIN[capability]
+                    yield RoutingReason(code, {"capability": capability.value, "minutes": minutes})
+        yield from _bed_reasons(room, self.now)
+        if self.yes_rate[i] < PRIOR_ANSWER_RATE * PRIOR_ACCEPT_RATE:
+            yield RoutingReason(
+                RoutingReasonCode.SELDOM_ANSWERS, {"yes_percent": float(self.yes_rate[i]) * 100}
+            )
+        if self.parts[Part.LEVEL][i]:
+            yield RoutingReason(
+                RoutingReasonCode.LEVEL_MISMATCH, {"minutes": float(self.parts[Part.LEVEL][i])}
+            )
+        if self.times_asked[i]:
+            yield RoutingReason(RoutingReasonCode.ASKED_BEFORE, {"times": int(self.times_asked[i])})
+
+
+def _ways(
+    position: Position | None,
+    latitude: Floats,
+    longitude: Floats,
+    by_road: Mapping[UUID, Travel],
+    index: Mapping[int, int],
+) -> tuple[Floats, Floats, dict[int, TravelSource]]:
+    """Distances and minutes, NaN where unknown, and where the minutes are not from an estimate."""
+    if position is None:
+        unknown = np.full(len(latitude), np.nan)
+        return unknown, unknown, {}
+    distance_km, eta_min = travel.estimate_many(position, latitude, longitude)
+    sources = {}
+    for id_, way in by_road.items():
+        i = index.get(id_.int)
+        if i is not None:
+            distance_km[i], eta_min[i], sources[i] = way.distance_km, way.eta_min, way.source
+    return distance_km, eta_min, sources
+
+
+def _beds(rooms: Sequence[EmergencyRoomFacts], now: datetime) -> tuple[Floats, Floats]:
+    """Minutes for the bed figure, drawn towards UNKNOWN_BEDS_MIN as the figure ages, and how it
+    moves the log-odds of a yes."""
+    beds = np.array([room.beds_available for room in rooms], dtype=np.float64)
+    age_min = np.array([_age_min(room, now) for room in rooms])
+    believed = ~np.isnan(beds) & (age_min >= -CLOCK_SKEW_MIN)
+    beds = np.where(believed, beds, 0.0)
+    trust = np.where(believed, 0.5 ** (np.maximum(age_min, 0.0) / BED_HALF_LIFE_MIN), 0.0)
+    over_min = np.minimum(-beds * OVER_CAPACITY_MIN_PER_PATIENT, OVER_CAPACITY_MOST_MIN)
+    figure_min = np.where(beds > 0, LAST_BED_MIN / np.maximum(beds, 1.0), NO_BED_MIN + over_min)
+    odds = np.where(
+        beds > 0,
+        np.where(beds >= PLENTY_OF_BEDS, YES_PLENTY_OF_BEDS, YES_FEW_BEDS),
+        np.maximum(YES_NO_BED - beds * YES_PER_PATIENT_OVER, YES_LEAST_BEDS),
+    )
+    return trust * figure_min + (1 - trust) * UNKNOWN_BEDS_MIN, trust * odds
+
+
+def _age_min(room: EmergencyRoomFacts, now: datetime) -> float:
+    return math.nan if room.beds_at is None else (now - room.beds_at).total_seconds() / 60
+
+
+def _bed_reasons(room: EmergencyRoomFacts, now: datetime) -> Iterator[RoutingReason]:
+    beds, age_min = room.beds_available, _age_min(room, now)
+    if beds is None or not age_min >= -CLOCK_SKEW_MIN:
+        yield RoutingReason(RoutingReasonCode.BEDS_UNKNOWN)
+        return
+    age_min = max(0.0, age_min)
+    if beds > 0:
+        yield RoutingReason(RoutingReasonCode.BEDS_FREE, {"beds": beds, "age_min": age_min})
+    elif beds == 0:
+        yield RoutingReason(RoutingReasonCode.BEDS_NONE, {"age_min": age_min})
+    else:
+        yield RoutingReason(
+            RoutingReasonCode.BEDS_OVER_CAPACITY, {"over": -beds, "age_min": age_min}
+        )
+    if age_min > BED_HALF_LIFE_MIN:
+        trust_percent = 100 * 0.5 ** (age_min / BED_HALF_LIFE_MIN)
+        yield RoutingReason(
+            RoutingReasonCode.BEDS_STALE, {"age_min": age_min, "trust_percent": trust_percent}
+        )
+
+
+def _filled(values: list[float | None], prior: float) -> Floats:
+    filled = np.array(values, dtype=np.float64)
+    return np.where(np.isnan(filled), prior, filled)
+
+
+def _known(number: float) -> float | None:
+    return None if math.isnan(number) else float(number)
+
+
+def _places(latitude: Floats, longitude: Floats, numbers: Sequence[int]) -> dict[str, Ints]:
+    """Numbers that are equal for emergency rooms of one neighbourhood, and of one place."""
+    # Without a position nobody is known to be a neighbour: a number of its own, from the id.
+    own = np.array([-1 - (n & (2**62 - 1)) for n in numbers], dtype=np.int64)
+    known = ~(np.isnan(latitude) | np.isnan(longitude))
+    found = {}
+    for name, (north, east) in (
+        ("neighbourhood", NEIGHBOURHOOD_DEGREES),
+        ("place", (SAME_PLACE_DEGREES, SAME_PLACE_DEGREES)),
+    ):
+        row = np.floor(np.nan_to_num(latitude) / north).astype(np.int64)
+        column = np.floor(np.nan_to_num(longitude) / east).astype(np.int64)
+        found[name] = np.where(known, (row + 10_000_000) * 100_000_000 + column, own)
+    return found
+
+
+def _level_min(level: EmergencyCentreLevel, acuity: int) -> float:
+    if acuity <= 2:
+        return LEVEL_SEVERE_MIN[level]
+    return LEVEL_MILD_MIN[level] if acuity >= 4 else 0.0
