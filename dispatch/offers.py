@@ -7,7 +7,7 @@ is routing's choice; when to ask again is advance's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from broker import database
+from broker import database, events
 from broker.errors import AlreadyDecided, AlreadyTaken, Conflict, Invalid, OfferGone
 from broker.lifecycle import (
     HELD_CASES,
@@ -32,7 +32,7 @@ from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Offer
 from dispatch import access, notify, routing
 from dispatch.access import Actor
-from dispatch.routing import EmergencyCentreLevel, EmergencyRoomFacts, Ranked
+from dispatch.routing import Chosen, EmergencyCentreLevel, EmergencyRoomFacts, Ranked
 from dispatch.transition import (
     end_offers,
     move_case,
@@ -41,7 +41,7 @@ from dispatch.transition import (
     tell_emergency_room,
     tell_granted,
 )
-from dispatch.travel import Position
+from dispatch.travel import position_or_none
 from dispatch.triage import Capability
 
 
@@ -73,12 +73,14 @@ def open_round(session: Session, settings: Settings, case: Case, now: datetime) 
     The caller has just moved the case row and set its round.
     """
     rooms = candidates(session, settings, case, now)
-    ranked = rank(case, rooms, now, asked=_times_asked(session, case.id))
-    chosen = routing.choose(ranked, settings.offers_per_round)
-    return ask(session, settings, case, chosen, now)
+    ranked = rank(settings, case, rooms, now, asked=_times_asked(session, case.id))
+    chosen = routing.choose_set(ranked, settings.offers_per_round)
+    _tell_few(session, settings, case, chosen)
+    return ask(session, settings, case, chosen.rooms, now, of_set=chosen)
 
 
 def rank(
+    settings: Settings,
     case: Case,
     rooms: Sequence[EmergencyRoomFacts],
     now: datetime,
@@ -87,15 +89,14 @@ def rank(
     """ERs in the order in which they suit a case as it was last triaged."""
     judged = case.triage or {}
     return routing.rank(
-        Position(case.latitude, case.longitude)
-        if case.latitude is not None and case.longitude is not None
-        else None,
+        position_or_none(case.latitude, case.longitude),
         tuple(Capability(need) for need in judged.get("needs", [])),
         case.acuity or 3,
         rooms,
         now=now,
         asked=asked,
         wished=tuple(Capability(wish) for wish in judged.get("wishes", [])),
+        answer_within_s=replace(settings, time_scale=1.0).steps(case.acuity or 3).widen_s,
     )
 
 
@@ -106,6 +107,7 @@ def ask(
     chosen: Sequence[Ranked],
     now: datetime,
     first_rank: int = 1,
+    of_set: Chosen | None = None,
 ) -> list[Offer]:
     """Offer the case to these ERs in its present round."""
     opened = [
@@ -117,7 +119,7 @@ def ask(
             status=OfferStatus.REQUESTED,
             eta_min=choice.eta_min,
             distance_km=choice.distance_km,
-            explanation=explanation(choice),
+            explanation=explanation(choice, of_set),
             offered_at=now,
         )
         for place, choice in enumerate(chosen, start=first_rank)
@@ -131,12 +133,36 @@ def ask(
     return opened
 
 
-def explanation(choice: Ranked) -> dict[str, Any]:
-    """Score by part and the reasons of one ER, as an offer keeps them."""
+def explanation(choice: Ranked, of_set: Chosen | None = None) -> dict[str, Any]:
+    """Score by part and the reasons of one ER, and what is known of its set, as an offer keeps
+    them."""
     own = asdict(choice)
-    for name in ("id", "eta_min", "distance_km"):
+    for name in ("id", "eta_min", "distance_km", "neighbourhood", "place"):
         del own[name]
+    if of_set is not None:
+        own["set"] = {
+            "yes_probability": of_set.yes_probability,
+            "gap_min": of_set.gap_min,
+            "not_nearest": asdict(of_set.not_nearest) if of_set.not_nearest else None,
+        }
     return own
+
+
+def _tell_few(session: Session, settings: Settings, case: Case, chosen: Chosen) -> None:
+    """Tell the control room when fewer suitable ERs were left than are asked at a time."""
+    suitable = sum(choice.excluded_reason is None for choice in chosen.rooms)
+    if suitable < settings.offers_per_round:
+        events.announce(
+            session,
+            events.CONTROL_ROOM,
+            "alarm.few_suitable",
+            case.id,
+            status=case.status,
+            version=case.version,
+            acuity=case.acuity,
+            suitable=suitable,
+            asked=len(chosen.rooms),
+        )
 
 
 def candidates(
@@ -165,8 +191,8 @@ def facts(rooms: Sequence[EmergencyRoom], now: datetime) -> list[EmergencyRoomFa
         EmergencyRoomFacts(
             id=room.id,
             name=room.name,
-            latitude=room.latitude,
-            longitude=room.longitude,
+            latitude=place.latitude if place else None,
+            longitude=place.longitude if place else None,
             capabilities=frozenset(Capability(c) for c in room.capabilities),
             on_diversion=_diverted(room, now),
             beds_available=room.beds_available,
@@ -177,6 +203,7 @@ def facts(rooms: Sequence[EmergencyRoom], now: datetime) -> list[EmergencyRoomFa
             level=EmergencyCentreLevel(room.level),
         )
         for room in rooms
+        for place in (position_or_none(room.latitude, room.longitude),)
     ]
 
 

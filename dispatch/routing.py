@@ -80,23 +80,27 @@ def choose_set(
     emergency room that is left is excluded, the least bad are asked, and excluded_reason still
     says so. A hospital that is registered twice is asked once while there are others.
     """
-    ids, excluded, place = _identity(ranked)
-    allowed = [i for i, id_ in enumerate(ids) if id_ not in vetoed] if vetoed else range(len(ids))
-    first = [i for i in allowed if ids[i] in pinned] if pinned else []
-    held = set(first)
-    may = np.array([i for i in allowed if i not in held], dtype=np.int64)
-    open_rooms = may[~excluded[may]] if len(may) else may
-    if not len(open_rooms) and not first:
+    excluded, place = _identity(ranked)
+    named = np.zeros(len(ranked), dtype=np.int64)  # what a person said: 1 pinned, -1 vetoed
+    if pinned or vetoed:
+        ids = ranked.ids() if isinstance(ranked, Ranking) else [r.id for r in ranked]
+        named = np.array([-1 if i in vetoed else int(i in pinned) for i in ids], dtype=np.int64)
+    first = np.flatnonzero(named == 1)
+    may = np.flatnonzero(named == 0)
+    open_rooms = may[~excluded[may]]
+    if not len(open_rooms) and not len(first):
         open_rooms = may
-    once = _once(open_rooms, place, {int(place[i]) for i in first})
-    pool = np.array([*first, *once], dtype=np.int64)
+    pool = np.concatenate([first, _once(open_rooms, place, place[first])])
     yes, cost, where = _set_columns(ranked, pool)
     picked = choice.best_set(
         yes, cost, where, n, lost=_lost(cost, n), fixed=range(len(first))
     )  # fmt: skip
     others = [int(pool[i]) for i in picked.chosen if i >= len(first)]
     missing = n - len(first) - len(others)
-    again = [int(i) for i in open_rooms if int(i) not in set(pool.tolist())][: max(0, missing)]
+    again = []
+    if missing > 0:  # nobody else is left: also the second entry of one hospital
+        taken = set(pool.tolist())
+        again = [int(i) for i in open_rooms if int(i) not in taken][:missing]
     rooms = tuple(ranked[i] for i in [*first, *sorted([*others, *again])])
     not_nearest = why_not_nearest(ranked, rooms, vetoed=vetoed)
     return Chosen(rooms, picked.yes_probability, picked.gap_min, not_nearest)
@@ -152,12 +156,11 @@ def _nearest(ranked: Sequence[Ranked]) -> Ranked | None:
     return min(placed, key=lambda r: (r.eta_min, r.id)) if placed else None
 
 
-def _identity(ranked: Sequence[Ranked]) -> tuple[list[UUID], Flags, Ints]:
-    """Ids, whether excluded, and place of all, in rank order."""
+def _identity(ranked: Sequence[Ranked]) -> tuple[Flags, Ints]:
+    """Whether excluded, and place of all, in rank order."""
     if isinstance(ranked, Ranking):
-        return ranked.ids(), ranked.column("excluded") > 0, ranked.where("place")
+        return ranked.column("excluded") > 0, ranked.where("place")
     return (
-        [r.id for r in ranked],
         np.array([r.excluded_reason is not None for r in ranked], dtype=bool),
         np.array([r.place for r in ranked], dtype=np.int64),
     )
@@ -180,16 +183,11 @@ def _set_columns(ranked: Sequence[Ranked], pool: Ints) -> tuple[Floats, Floats, 
     )
 
 
-def _once(rooms: Ints, place: Ints, taken: Set[int]) -> list[int]:
+def _once(rooms: Ints, place: Ints, taken: Ints) -> Ints:
     """The first of each place that is not taken."""
-    if not len(rooms):
-        return []
-    places, first = np.unique(place[rooms], return_index=True)
-    return sorted(
-        int(rooms[at])
-        for number, at in zip(places, first, strict=True)
-        if not taken or int(number) not in taken
-    )
+    _, first = np.unique(place[rooms], return_index=True)
+    once = rooms[np.sort(first)]
+    return once[~np.isin(place[once], taken)] if len(taken) else once
 
 
 def _lost(cost: Floats, n: int) -> float:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from broker.lifecycle import ReadingKind, ReadingStatus, Role
 from broker.settings import Settings
 from broker.tables import Case, Finding, Image, Offer, Reading
-from dispatch import access, assessing, instructions, measured, news2, triage
+from dispatch import access, assessing, instructions, measured, news2, routing, triage
 from dispatch.access import GRANTING_OFFERS, Actor
 
 NOTICE = "AI output of research software, not a medical device: not for diagnosis."
@@ -63,8 +63,10 @@ def offer_picture(
             *("reason_code", "note", "delay_min", "ended_reason"),
         )
     }
+    shown["explanation"] = explanation_picture(offer.explanation)
     shown["answer_by_at"] = offer.offered_at + timedelta(seconds=steps.unplaced_s)
     if actor is not None:
+        del shown["explanation"]["set"]  # what it says of other ERs is none of this one's business
         granted = offer.status in GRANTING_OFFERS
         shown["case"] = case_picture(session, settings, actor, offer.case) if granted else None
     return shown
@@ -167,6 +169,24 @@ def vitals_picture(found: measured.Measured | None) -> dict[str, Any] | None:
         "recorded_at": found.recorded_at,
         "earlier": found.earlier,
     }
+
+
+def explanation_picture(stored: dict[str, Any]) -> dict[str, Any]:
+    """The stored explanation of an offer with its reasons in words, in both languages."""
+
+    def worded(reason: dict[str, Any] | None) -> dict[str, Any] | None:
+        if reason is None:
+            return None
+        known = routing.RoutingReason(routing.RoutingReasonCode(reason["code"]), reason["params"])
+        text = {language: routing.explain(known, language) for language in ("en", "ko")}
+        return {**reason, "text": text}
+
+    shown = dict(stored)
+    shown["reasons"] = [worded(reason) for reason in stored.get("reasons", ())]
+    shown["excluded_reason"] = worded(stored.get("excluded_reason"))
+    of_set = stored.get("set") or {}  # rows of an older version have none
+    shown["set"] = {**of_set, "not_nearest": worded(of_set.get("not_nearest"))}
+    return shown
 
 
 def age_band(age_years: float | None) -> str | None:

@@ -21,6 +21,7 @@ from dispatch.routing import (
     EmergencyRoomFacts,
     Ranked,
     choose,
+    choose_set,
     explain,
     rank,
     why_not_nearest,
@@ -36,7 +37,7 @@ from dispatch.travel import Position
 from dispatch.triage import Capability, Language
 
 # No deadline: a busy machine is not a defect. Few: the whole ring stays under five seconds.
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=25, deadline=None)
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 HERE = Position(37.5665, 126.9780)
@@ -420,3 +421,89 @@ def test_the_demo_city_has_three_for_every_ambulance(acuity: int) -> None:
         assert len({r.id for r in chosen}) == 3
         assert all(r.excluded_reason is None for r in chosen)
         assert all(r.eta_min is not None and r.eta_min < 45 for r in chosen)
+
+
+def test_the_set_beats_the_first_three_of_the_order() -> None:
+    """Three neighbours are best alone; the third place goes to one that does not fill with them."""
+    known = {"latitude": 37.5665, "answer_rate": 0.6, "accept_rate": 0.6}
+    near = [room(n, longitude=126.998 + n / 2000, **known) for n in (1, 2, 3)]
+    apart = room(4, longitude=127.0001, **known)
+    ranked = rank(HERE, (), 3, [*near, apart], now=NOW)
+    assert [r.id.int for r in ranked] == [1, 2, 3, 4]
+    chosen = choose_set(ranked)
+    assert [r.id.int for r in chosen.rooms] == [1, 2, 4]
+    assert chosen.gap_min == 0
+    assert chosen.not_nearest is None
+
+
+def test_why_the_nearest_of_a_better_set_is_not_asked() -> None:
+    """The nearest costs no more in any part, but its yes is unlikely."""
+    mute = room(1, latitude=37.5670, answer_rate=0.02, accept_rate=0.02, median_answer_s=1)
+    others = [
+        room(n, latitude=37.5670 + n / 90, answer_rate=0.6, accept_rate=0.6) for n in (2, 3, 4)
+    ]
+    chosen = choose_set(rank(HERE, (), 3, [mute, *others], now=NOW))
+    assert [r.id.int for r in chosen.rooms] == [2, 3, 4]
+    assert chosen.not_nearest is not None
+    assert explain(chosen.not_nearest, "en")
+    vetoed = choose_set(rank(HERE, (), 3, [mute, *others], now=NOW), vetoed={mute.id})
+    assert vetoed.not_nearest is not None
+    assert explain(vetoed.not_nearest, "ko") == "상황실에서 제외함"
+
+
+def test_a_late_yes_is_none() -> None:
+    slow, quick = room(1, median_answer_s=600), room(2, median_answer_s=10)
+    ranked = rank(HERE, (), 3, [slow, quick], now=NOW, answer_within_s=60)
+    chances = {r.id.int: r.yes_probability for r in ranked}
+    assert chances[2] > 5 * chances[1]
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"beds_available": 3}, {"beds_available": 1}),
+        ({"beds_available": 1}, {"beds_available": None}),
+        ({"beds_available": None}, {"beds_available": 0}),
+        ({"beds_available": 0}, {"beds_available": -4}),
+        ({}, {"capabilities": frozenset()}),
+        ({"accept_rate": 0.6}, {"accept_rate": 0.4}),
+        ({"answer_rate": 0.6}, {"answer_rate": 0.4}),
+    ],
+)
+def test_what_makes_a_yes_likelier(better: dict[str, Any], worse: dict[str, Any]) -> None:
+    chances = [
+        rank(HERE, [Capability.CT], 3, [room(**known)], now=NOW)[0].yes_probability
+        for known in (better, worse)
+    ]
+    assert chances[0] > chances[1]
+
+
+def test_a_hospital_registered_twice_is_asked_once_while_there_are_others() -> None:
+    twice = [room(n, latitude=37.5700, longitude=126.9800) for n in (1, 2)]
+    others = [room(n, latitude=37.57 + n / 50) for n in (3, 4)]
+    ranked = rank(HERE, (), 3, [*twice, *others], now=NOW)
+    assert [r.id.int for r in choose(ranked)] == [1, 3, 4]
+    assert [r.id.int for r in choose(ranked, 4)] == [1, 2, 3, 4]
+    assert [r.id.int for r in choose(ranked, pinned={twice[1].id})] == [2, 3, 4]
+    assert [r.id.int for r in choose(rank(HERE, (), 3, twice, now=NOW))] == [1, 2]
+
+
+def test_an_emergency_room_without_a_position_stays_in_the_list() -> None:
+    lost = room(1, latitude=None, longitude=None)
+    near, busan = room(2), room(3, latitude=35.18, longitude=129.08)
+    ranked = rank(HERE, (), 3, [lost, near, busan], now=NOW)
+    assert [r.id.int for r in ranked] == [2, 1, 3]
+    assert (ranked[1].eta_min, ranked[1].distance_km, ranked[1].eta_source) == (None, None, None)
+    assert RoutingReasonCode.ER_POSITION_UNKNOWN in codes(ranked[1])
+    assert len(choose(ranked)) == 3
+    with pytest.raises(ValueError, match="longitude"):
+        room(longitude=None)
+
+
+def test_all_on_diversion_far_at_sea_and_over_capacity_still_gets_three() -> None:
+    sea = Position(34.0, 124.5)  # no road leads there
+    rooms = [room(n, latitude=37 + n / 10, on_diversion=True, beds_available=-12) for n in range(5)]
+    chosen = choose_set(rank(sea, list(Capability), 1, rooms, now=NOW))
+    assert len(chosen.rooms) == 3
+    assert all(r.excluded_reason is not None for r in chosen.rooms)
+    assert all(r.eta_min and math.isfinite(r.eta_min) for r in chosen.rooms)

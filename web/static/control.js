@@ -11,6 +11,7 @@ const CANCELLABLE = new Set(["received", "offering", "unplaced", "assigned", "ac
 
 const cases = new Map();
 const silent = new Map(); // case id to the version at which "no news" was raised
+const few = new Set(); // cases for which fewer suitable hospitals were left than are asked
 let rooms = [];
 
 function keep(found) {
@@ -51,6 +52,7 @@ async function reload() {
 function onEvent(entry) {
   if (!entry.case_id) return;
   if (entry.type === "alarm.no_news") silent.set(entry.case_id, entry.body.version);
+  if (entry.type === "alarm.few_suitable") few.add(entry.case_id);
   if (entry.type.startsWith("message.")) loadMessages(entry.case_id, show);
   else fetchCase(entry.case_id);
 }
@@ -61,6 +63,7 @@ function alarmOf(shown) {
   if (shown.status === "assigned" && serverNow() - Date.parse(shown.assigned_at) > UNCONFIRMED_MS) {
     return "unacknowledged";
   }
+  if (few.has(shown.id) && shown.status === "offering") return "few_suitable";
   return silent.get(shown.id) === shown.version ? "no_news" : null;
 }
 

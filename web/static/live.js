@@ -158,5 +158,6 @@ const EVENTS = [
   "message.seen",
   "alarm.unacknowledged",
   "alarm.no_news",
+  "alarm.few_suitable",
   "diversion",
 ];
