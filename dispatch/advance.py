@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from broker import database, events
 from broker.lifecycle import CaseStatus, NotificationStep, OfferStatus, ReadingStatus
-from broker.settings import Settings
+from broker.settings import EscalationSteps, Settings
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import notify, offers
+from dispatch import access, amend, notify, offers
 from dispatch.access import SYSTEM
 from dispatch.assessing import as_json, assess, current_readings
 from dispatch.transition import (
@@ -28,6 +28,8 @@ from dispatch.transition import (
     tell_granted,
 )
 
+SEARCHING = frozenset({CaseStatus.OFFERING, CaseStatus.UNPLACED})
+"""ERs are being asked."""
 ENDED_READINGS = frozenset({ReadingStatus.DONE, ReadingStatus.FAILED})
 
 
@@ -69,17 +71,27 @@ def advance(session: Session, settings: Settings, case_id: UUID) -> None:
 def reassess(session: Session, settings: Settings, case: Case, why: str) -> None:
     """Triage again after new facts; what was decided stays, what is shown is amended.
 
-    The caller has changed the case row in this unit. Raises the acuity at once when it is due;
-    re-routes nothing on its own.
+    The caller has changed the case row in this unit. Open offers are ranked anew (amend.py); the
+    ER that holds the case is told, with the capabilities that it lacks for what is needed now.
     """
     if case.status is CaseStatus.RECEIVED:
         return  # advance triages when the offers go out
     result, partial = assess(session, settings, case)
-    before = case.acuity
+    before, needed = case.acuity, set((case.triage or {}).get("needs", []))
     case.acuity, case.triage, case.partial = result.acuity, as_json(result, settings), partial
     session.flush()
-    tell_crew(session, case, "case.amended", why=why, acuity_before=before)
-    tell_granted(session, case, "offer.amended", why=why, acuity_before=before)
+    now = database.now(session)
+    worse = result.acuity < (before or 3)
+    more = sorted(set(case.triage["needs"]) - needed)
+    missing = _missing_at_holder(session, case, more)
+    amend.rerank(session, settings, case, now)
+    tell_crew(session, case, "case.amended", why=why, acuity_before=before, missing=missing)
+    tell_granted(session, case, "offer.amended", why=why, acuity_before=before, missing=missing)
+    if (worse or more) and case.status in SEARCHING:
+        _tell_round(session, case, amend.ask_one_more(session, settings, case, now))
+    if worse and case.status in SEARCHING and case.deadline_at is not None:
+        due = _next_look(case, settings.steps(result.acuity))  # an urgent case is not left to wait
+        case.deadline_at = max(now, min(case.deadline_at, due))
     if result.acuity <= notify.URGENT_ACUITY < (before or 3):
         silent = offers.unanswered(session, case.id)
         notify.plan(session, settings, silent, NotificationStep.OFFERED)
@@ -171,8 +183,29 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
     elif case.status is CaseStatus.OFFERING and unplaced_at <= now:
         _unplaced(session, settings, case, now)
     else:
-        next_at = min(widen_at, unplaced_at) if case.status is CaseStatus.OFFERING else widen_at
-        _sleep(session, case, max(next_at, now + timedelta(seconds=settings.sweep_s)))
+        soon = now + timedelta(seconds=settings.scaled(1))  # woken early: nothing is due yet
+        _sleep(session, case, max(_next_look(case, steps), soon))
+
+
+def _next_look(case: Case, steps: EscalationSteps) -> datetime:
+    """When a search asks for its next step: a reminder, the next three, or the alarm."""
+    assert case.search_opened_at is not None
+    assert case.round_opened_at is not None
+    looks = [case.round_opened_at + timedelta(seconds=steps.widen_s)]
+    if case.reminded_round < case.round:
+        looks.append(case.round_opened_at + timedelta(seconds=steps.remind_s))
+    if case.status is CaseStatus.OFFERING:
+        looks.append(case.search_opened_at + timedelta(seconds=steps.unplaced_s))
+    return min(looks)
+
+
+def _missing_at_holder(session: Session, case: Case, more: list[str]) -> list[str]:
+    """Of what a case has come to need, what the ER that holds it does not offer."""
+    holder = access.holding_emergency_room(session, case.id)
+    if holder is None or not more:
+        return []
+    room = session.get_one(EmergencyRoom, holder)
+    return [need for need in more if need not in room.capabilities]
 
 
 def _next(case: Case, remind_s: float, unplaced_at: datetime, now: datetime) -> datetime:
