@@ -21,7 +21,7 @@ from dispatch import offers, routing
 
 CLEARLY_BETTER_MIN = 10.0
 """Expected minutes to a confirmed bed that one more ER must save: more than one failed round
-(routing.FAILED_OFFER_MIN), so that noise in the figures asks nobody."""
+(ranking.FAILED_OFFER_MIN), so that noise in the figures asks nobody."""
 
 
 def rerank(session: Session, settings: Settings, case: Case, now: datetime) -> None:
@@ -30,7 +30,7 @@ def rerank(session: Session, settings: Settings, case: Case, now: datetime) -> N
         return
     opened = offers.open_offers(session, case.id)
     rooms = [session.get_one(EmergencyRoom, offer.emergency_room_id) for offer in opened]
-    ranked = {r.id: r for r in offers.rank(case, offers.facts(rooms, now), now)}
+    ranked = {r.id: r for r in offers.rank(settings, case, offers.facts(rooms, now), now)}
     place = {id_: number for number, id_ in enumerate(ranked)}
     for number in {offer.round for offer in opened}:
         of_round = [offer for offer in opened if offer.round == number]
@@ -40,7 +40,9 @@ def rerank(session: Session, settings: Settings, case: Case, now: datetime) -> N
             found = ranked[offer.emergency_room_id]
             offer.rank = rank
             offer.eta_min, offer.distance_km = found.eta_min, found.distance_km
-            offer.explanation = offers.explanation(found)
+            # What was known of the set when it was asked stays true of that moment.
+            of_set = {key: offer.explanation[key] for key in ("set",) if key in offer.explanation}
+            offer.explanation = offers.explanation(found) | of_set
     session.flush()
 
 
@@ -63,7 +65,7 @@ def ask_one_more(session: Session, settings: Settings, case: Case, now: datetime
     if not opened or (in_round or 0) > settings.offers_per_round:
         return []
     fresh = [r for r in offers.candidates(session, settings, case, now) if r.id not in asked]
-    chosen = routing.choose(offers.rank(case, fresh, now), 1)
+    chosen = routing.choose(offers.rank(settings, case, fresh, now), 1)
     best = min(float(offer.explanation["expected_min"]) for offer in opened)
     better = [
         choice
