@@ -338,7 +338,8 @@ def _orphans(root: Path, stored: Iterable[Stored]) -> Iterator[str]:
     found = [
         path
         for path in root.glob("[0-9a-f][0-9a-f]/*/*")
-        if (path.parent.name, path.name) not in known
+        # What was derived from a kept file lies beside it, under its name.
+        if (path.parent.name, path.name.partition(".")[0]) not in known
     ]
     if found:
         names = ", ".join(str(path.relative_to(root)) for path in found[:3])

@@ -112,6 +112,12 @@ class AlreadyDecided(Conflict):
     code = "already_decided"
 
 
+class StalePage(Conflict):
+    """The case has changed since this page showed it; look at what is new and decide again."""
+
+    code = "stale_page"
+
+
 class OfferGone(GoldentimeError):
     """This offer is no longer open."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -92,6 +92,26 @@ class ImageStore:
     def get(self, case_id: UUID, sha256: str) -> bytes:
         """The bytes of a hash."""
         return self.path(case_id, sha256).read_bytes()
+
+    def derived(self, case_id: UUID, sha256: str, kind: str, make: Callable[[Path], None]) -> bytes:
+        """What can be made again from a kept file, made once: `make` writes it to the path it gets.
+
+        Lies beside its source as `<hash>.<kind>` and is neither backed up nor promised.
+        """
+        path = self._folder(case_id) / f"{sha256}.{kind}"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            pass
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        temporary = self._incoming / uuid4().hex
+        try:
+            make(temporary)
+            data = temporary.read_bytes()
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return data
 
     def delete(self, case_id: UUID) -> None:
         """Remove everything of a case."""

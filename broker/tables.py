@@ -252,8 +252,6 @@ class Case(Base):
     latitude: Mapped[float | None]
     longitude: Mapped[float | None]
     position_at: Mapped[datetime | None]
-    near_since_at: Mapped[datetime | None]
-    """Since when the ambulance has been at the ER that holds the case, by its positions."""
     acuity: Mapped[int | None]
     triage: Mapped[dict[str, Any] | None]
     """Reasons, needs and NEWS2 of the last triage, as dispatch/triage.py gave them."""
@@ -428,10 +426,6 @@ class Offer(Base):
     status: Mapped[OfferStatus]
     eta_min: Mapped[float | None]
     distance_km: Mapped[float | None]
-    eta_source: Mapped[str | None] = mapped_column(String(20))
-    """Where the minutes come from (TravelSource); a straight line is an estimate."""
-    eta_at: Mapped[datetime | None]
-    """When the minutes were worked out."""
     explanation: Mapped[dict[str, Any]]
     """Why this ER: the parts of its expected minutes."""
     offered_at: Mapped[datetime]
@@ -492,48 +486,6 @@ class Notification(Base):
     )
 
 
-class AnswerCount(Base):
-    """How one ER answered in one hour of the week (168: all of them); old offers fade."""
-
-    __tablename__ = "answer_counts"
-    hour_of_week: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    emergency_room_id: Mapped[UUID] = mapped_column(
-        ForeignKey("emergency_rooms.id"), primary_key=True
-    )
-    offers: Mapped[float]
-    answered: Mapped[float]
-    accepted: Mapped[float]
-    log_answer_s: Mapped[float]
-    """Sum of ln(seconds) of the answers."""
-    as_of_at: Mapped[datetime]
-    """Up to when the counts have faded."""
-
-    __table_args__ = (
-        CheckConstraint("hour_of_week BETWEEN 0 AND 168", name="hour_of_week"),
-        CheckConstraint("offers >= 0 AND answered >= 0 AND accepted >= 0", name="counts"),
-    )
-
-
-class AnswerCountProgress(Base):
-    """Up to which offer the counts go: one row, so that no offer is counted twice."""
-
-    __tablename__ = "answer_count_progress"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    counted_until_at: Mapped[datetime]
-
-    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
-
-
-class TravelTable(Base):
-    """What a router said about the ways from one small square of the map."""
-
-    __tablename__ = "travel_tables"
-    square: Mapped[str] = mapped_column(String(40), primary_key=True)
-    fetched_at: Mapped[datetime]
-    ways: Mapped[dict[str, Any]]
-    """ER id to [distance_km, eta_min]."""
-
-
 class Message(Base):
     """Words between crew, ER and control room of one case; one row per recipient."""
 
@@ -573,6 +525,20 @@ class Instructions(Base):
     given_by: Mapped[str] = mapped_column(String(120))
     seen_at: Mapped[datetime | None]
     """When the crew said that it read them."""
+
+
+class Outcome(Base):
+    """What became of the patient, as the ER tells the crew; the latest row counts."""
+
+    __tablename__ = "outcomes"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"), index=True)
+    emergency_room_id: Mapped[UUID] = mapped_column(ForeignKey("emergency_rooms.id"))
+    diagnosis: Mapped[str] = mapped_column(String(500))
+    disposition: Mapped[str] = mapped_column(String(30))
+    """A value of dispatch/outcome.py's Disposition."""
+    recorded_at: Mapped[datetime]
+    recorded_by: Mapped[str] = mapped_column(String(120))
 
 
 class Upload(Base):

@@ -32,6 +32,7 @@ from pydicom.tag import Tag
 
 from models.film import (
     MAX_PIXELS,
+    DeepFilm,
     Film,
     FilmFault,
     MediaType,
@@ -284,6 +285,39 @@ def film_of(dataset: FileDataset) -> Film:
             )
         inverted = _text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
         return Film(_shown(values, dataset, inverted), MediaType.DICOM, None, inverted, view)
+
+
+def deep_of(dataset: FileDataset) -> DeepFilm:
+    """The stored gray levels of an opened radiograph, shifted to begin at 0, and its window.
+
+    The levels are those of the file: no LUT is applied to them. A modality or VOI LUT, or a window,
+    only says which levels are shown as black and as white at first.
+    """
+    with _parsing(FilmFault.DICOM_PIXELS_CORRUPT, "The pixels of the DICOM file do not decode."):
+        _check_codestream(dataset)
+        values = pixel_array(dataset, index=0)
+        if values.shape[:2] != (int(dataset.Rows), int(dataset.Columns)):
+            raise ValueError(f"decoded to {values.shape}")
+        if values.ndim == 3:
+            gray = np.array(Image.fromarray(values.astype(np.uint8)).convert("L"), np.uint16)
+            return DeepFilm(gray, 8, 0, 255)
+        first = int(values.min())
+        levels = (values.astype(np.int32) - first).astype(np.uint16)
+        top = int(levels.max())
+        counts = np.bincount(levels.ravel(), minlength=top + 1)
+        brightness = _windowed(np.arange(len(counts), dtype=np.int32) + first, counts, dataset)
+        # A table that falls (a negative slope) shows what MONOCHROME1 shows.
+        inverted = _text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+        if brightness[-1] < brightness[0]:
+            brightness, inverted = brightness[::-1], not inverted
+        elif inverted:
+            brightness = 1 - brightness[::-1]
+        if inverted:
+            levels = (top - levels).astype(np.uint16)
+        low = int(np.searchsorted(brightness, 0.005))
+        high = int(np.searchsorted(brightness, 0.995))
+        bits = max(8, top.bit_length())
+        return DeepFilm(levels, bits, min(low, max(high - 1, 0)), max(high, 1))
 
 
 def _check_codestream(dataset: FileDataset) -> None:

@@ -115,6 +115,20 @@ class Film:
         return self.colour is not None
 
 
+@dataclass(frozen=True, eq=False)
+class DeepFilm:
+    """A film with the gray levels that it came with, for a viewer that windows.
+
+    levels: uint16 (H, W), 0 air .. up to 2**bits - 1 bone, turned over where the file said
+    MONOCHROME1; low and high: the levels that its own window shows as black and as white.
+    """
+
+    levels: npt.NDArray[np.uint16]
+    bits: int
+    low: int
+    high: int
+
+
 def too_many_pixels(width_px: int, height_px: int) -> UnreadableFilm:
     """The refusal of a film over MAX_PIXELS, to be raised before it is decompressed."""
     return UnreadableFilm(

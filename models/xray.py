@@ -14,6 +14,7 @@ import io
 import warnings
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 from models.film import (
     MAX_BYTES,
     MAX_PIXELS,
+    DeepFilm,
     Film,
     FilmFault,
     MediaType,
@@ -39,19 +41,23 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "Box",
+    "DeepFilm",
     "Film",
     "FilmFault",
     "MediaType",
     "Pixels",
     "UnreadableFilm",
     "decode",
+    "decode_deep",
     "draw_boxes",
     "encode_jpeg",
+    "encode_overlay",
     "encode_png",
     "film_of",
     "letterbox",
     "open_dicom",
     "resize_to",
+    "shrink_deep",
     "sniff",
     "stretch",
 ]
@@ -78,6 +84,25 @@ def decode(data: bytes) -> Film:
     if media_type is MediaType.DICOM:
         return film_of(open_dicom(data))
     return _decode_raster(data, media_type)
+
+
+def decode_deep(data: bytes) -> DeepFilm:
+    """All gray levels of a PNG, JPEG or DICOM film, upright; raises UnreadableFilm as decode does.
+
+    A picture of 8 bits keeps its 8; nothing is invented.
+    """
+    if sniff(data) is MediaType.DICOM:
+        from models import dicom_pixels
+
+        return dicom_pixels.deep_of(open_dicom(data))
+    film = decode(data)  # also refuses what is too large, before anything is decompressed
+    if sniff(data) is MediaType.PNG:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if image.mode.startswith("I"):
+                levels = np.clip(np.asarray(_upright(image)), 0, 2**16 - 1).astype(np.uint16)
+                bits = _bits_used(int(levels.max(initial=0)))
+                return DeepFilm(levels, bits, 0, 2**bits - 1)
+    return DeepFilm(film.pixels.astype(np.uint16), 8, 0, 255)
 
 
 def sniff(data: bytes) -> MediaType:
@@ -199,10 +224,14 @@ def _film_of_image(image: Image.Image, media_type: MediaType) -> Film:
 
 def _full_range(values: npt.NDArray[Any]) -> Pixels:
     """8 bits of a 16-bit gray picture, whose writer may have used only 10, 12 or 14 of them."""
-    top = max(int(values.max(initial=0)), 0)
-    bits = next((bits for bits in (8, 10, 12, 14) if top < 2**bits), 16)
+    bits = _bits_used(max(int(values.max(initial=0)), 0))
     table = np.linspace(0, 255, 2**bits).round().astype(np.uint8)
     return np.asarray(table[np.clip(values, 0, 2**bits - 1).astype(np.uint16)], np.uint8)
+
+
+def _bits_used(top: int) -> int:
+    """How many of its 16 bits a writer used, by the highest level that occurs."""
+    return next((bits for bits in (8, 10, 12, 14) if top < 2**bits), 16)
 
 
 # --- Pixels in, pixels or files out -------------------------------------------------------------
@@ -242,6 +271,18 @@ def letterbox(pixels: Pixels, size_px: int) -> tuple[Pixels, float, int, int]:
     return square, scale, pad_x, pad_y
 
 
+def shrink_deep(film: DeepFilm, max_side_px: int) -> DeepFilm:
+    """A deep film with its long side at most max_side_px; smaller ones stay as they are."""
+    height, width = film.levels.shape
+    scale = min(1.0, max_side_px / max(height, width))
+    if scale == 1.0:
+        return film
+    image = Image.fromarray(film.levels.astype(np.float32))
+    size = (round(width * scale), round(height * scale))
+    levels = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)).round()
+    return replace(film, levels=np.clip(levels, 0, 2**film.bits - 1).astype(np.uint16))
+
+
 def encode_png(pixels: Pixels) -> bytes:
     """PNG file of uint8 (H, W) or (H, W, 3), lossless, written for speed."""
     out = io.BytesIO()
@@ -254,6 +295,20 @@ def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
     """Progressive JPEG file of uint8 (H, W) or (H, W, 3), for screens on slow lines."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=quality, progressive=True)
+    return out.getvalue()
+
+
+def encode_overlay(heat: Pixels, side_px: int = 256) -> bytes:
+    """PNG (side_px square, with transparency) of uint8 heat (H, W): nothing where it is 0, and one
+    colour that is denser the hotter it is. A film seen through it stays gray where it is cool.
+    """
+    smooth = Image.fromarray(heat).resize((side_px, side_px), Image.Resampling.BICUBIC)
+    share = np.asarray(smooth, np.float32) / 255
+    overlay = np.empty((side_px, side_px, 4), np.uint8)
+    overlay[..., :3] = (255, 96, 0)
+    overlay[..., 3] = (170 * share**1.5).round().astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(overlay, "RGBA").save(out, "PNG", optimize=True)
     return out.getvalue()
 
 

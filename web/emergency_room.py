@@ -12,7 +12,8 @@ from broker import database, events
 from broker.errors import NotFound
 from broker.lifecycle import HELD_CASES, OPEN_OFFERS, OfferStatus, Role
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import access, advance, instructions, offers
+from dispatch import access, advance, basis, instructions, offers, outcome
+from dispatch.access import Actor
 from dispatch.offers import Decision
 from web import schemas
 from web.auth import actor, allow
@@ -71,6 +72,9 @@ def decide(data: dict[str, Any], offer_id: UUID) -> dict[str, Any]:
     state, who = here(), actor()
 
     def unit(session: Any) -> dict[str, Any]:
+        asked = access.offer(session, who, offer_id)
+        if asked.status in OPEN_OFFERS:  # what is over is refused for what it is
+            basis.check(session, asked.case, data.get("basis"))
         offer = offers.decide(
             session,
             state.settings,
@@ -116,21 +120,46 @@ def set_diversion(data: dict[str, Any], emergency_room_id: UUID) -> EmergencyRoo
     who = actor()
 
     def unit(session: Any) -> EmergencyRoom:
-        room: EmergencyRoom | None = session.get(EmergencyRoom, emergency_room_id)
-        own = who.role is Role.CONTROL_ROOM or who.emergency_room_id == emergency_room_id
-        if room is None or not own:
-            raise NotFound(f"there is no emergency room {emergency_room_id}, or it is not yours")
+        room = _own_room(session, who, emergency_room_id)
         until = database.now(session) + timedelta(minutes=data.get("minutes") or 60)
         room.diversion_until_at = until if data["on"] else None
         room.diversion_reason = data.get("reason") if data["on"] else None
-        events.audit(session, who.name, "diversion", None, on=data["on"], room=str(room.id))
-        for audience in (events.CONTROL_ROOM, events.emergency_room(room.id)):
-            events.announce(
-                session, audience, "diversion", None, on=data["on"], room_id=str(room.id)
-            )
+        _tell_room(session, who, room, "diversion", on=data["on"])
         return room
 
     return here().record.again(unit)
+
+
+@blueprint.route("/emergency-rooms/<uuid:emergency_room_id>/beds", methods=["POST"])
+@blueprint.arguments(schemas.BedsIn)
+@blueprint.response(200, schemas.DiversionOut)
+@allow(Role.EMERGENCY_ROOM, Role.CONTROL_ROOM)
+def set_beds(data: dict[str, Any], emergency_room_id: UUID) -> EmergencyRoom:
+    """How many beds you have free just now; ranking believes it for a while."""
+    who = actor()
+
+    def unit(session: Any) -> EmergencyRoom:
+        room = _own_room(session, who, emergency_room_id)
+        room.beds_available, room.beds_at = data["available"], database.now(session)
+        _tell_room(session, who, room, "beds", available=data["available"])
+        return room
+
+    return here().record.again(unit)
+
+
+@blueprint.route("/cases/<uuid:case_id>/outcome", methods=["PUT"])
+@blueprint.arguments(schemas.OutcomeIn)
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.EMERGENCY_ROOM)
+def tell_outcome(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
+    """Tell the crew what became of the patient it brought you."""
+    state, who = here(), actor()
+
+    def unit(session: Any) -> dict[str, Any]:
+        outcome.record(session, who, case_id, data["diagnosis"], data["disposition"])
+        return case_picture(session, state.settings, who, access.case(session, who, case_id))
+
+    return state.record.again(unit)
 
 
 @blueprint.route("/cases/<uuid:case_id>/instructions", methods=["PUT"])
@@ -146,3 +175,19 @@ def instruct(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
         return case_picture(session, state.settings, who, access.case(session, who, case_id))
 
     return state.record.again(unit)
+
+
+def _own_room(session: Any, who: Actor, emergency_room_id: UUID) -> EmergencyRoom:
+    """The ER that somebody may speak for: its own, or any for the control room."""
+    room: EmergencyRoom | None = session.get(EmergencyRoom, emergency_room_id)
+    own = who.role is Role.CONTROL_ROOM or who.emergency_room_id == emergency_room_id
+    if room is None or not own:
+        raise NotFound(f"there is no emergency room {emergency_room_id}, or it is not yours")
+    return room
+
+
+def _tell_room(session: Any, who: Actor, room: EmergencyRoom, what: str, **facts: Any) -> None:
+    """A change of an ER's own state: on record, and told to it and to the control room."""
+    events.audit(session, who.name, what, None, room=str(room.id), **facts)
+    for audience in (events.CONTROL_ROOM, events.emergency_room(room.id)):
+        events.announce(session, audience, what, None, room_id=str(room.id), **facts)

@@ -15,11 +15,23 @@ from sqlalchemy.orm import Session
 from broker.lifecycle import ReadingKind, ReadingStatus, Role
 from broker.settings import Settings
 from broker.tables import Case, Finding, Image, Offer, Reading
-from dispatch import access, assessing, instructions, measured, news2, routing, triage
+from dispatch import (
+    access,
+    assessing,
+    basis,
+    instructions,
+    measured,
+    news2,
+    outcome,
+    routing,
+    triage,
+)
 from dispatch.access import GRANTING_OFFERS, Actor
 
 NOTICE = "AI output of research software, not a medical device: not for diagnosis."
 TOP = 3
+TREND = 60
+"""The latest sets of vital signs that a trend is drawn from."""
 MODEL_IDENTITY = ("name", "version", "sha256")
 IDENTIFYING_FACTS = frozenset({"patient_age_years", "study_time"})
 
@@ -41,10 +53,12 @@ def case_picture(session: Session, settings: Settings, actor: Actor, case: Case)
     shown["age_years"] = case.age_years if identity else None
     shown["patient"] = case.patient if identity else None
     shown["vitals"] = vitals_picture(measured.latest(session, case.id))
+    shown["vitals_trend"] = case.vital_signs[-TREND:]
     shown["triage"] = triage_picture(case.triage)
     image = assessing.current_image(session, case.id)
     shown["image"] = image_picture(session, image, identity) if image else None
     shown["instructions"] = instructions.latest(session, case.id) if identity else None
+    shown["outcome"] = outcome.latest(session, case.id) if identity else None
     if actor.role is not Role.EMERGENCY_ROOM:
         shown["offers"] = [offer_picture(session, settings, None, o) for o in case.offers]
     return shown
@@ -69,6 +83,7 @@ def offer_picture(
         del shown["explanation"]["set"]  # what it says of other ERs is none of this one's business
         granted = offer.status in GRANTING_OFFERS
         shown["case"] = case_picture(session, settings, actor, offer.case) if granted else None
+        shown["basis"] = basis.mark(session, offer.case) if granted else None
     return shown
 
 
@@ -96,6 +111,7 @@ def image_picture(session: Session, image: Image, identity: bool) -> dict[str, A
     return {
         "sha256": image.sha256,
         "url": f"/api/v1/cases/{image.case_id}/image",
+        "received_at": image.received_at,
         "width_px": image.width_px,
         "height_px": image.height_px,
         "unusable_reason": image.unusable_reason,
@@ -113,6 +129,7 @@ def image_picture(session: Session, image: Image, identity: bool) -> dict[str, A
         ),
         "score_kind": model.get("score_kind"),
         "prediction_set": model.get("prediction_set"),
+        "heatmaps": sorted(model.get("heatmaps", {})),
         "boxes": found.get(ReadingKind.DETECT, []),
         "notice": NOTICE,
     }

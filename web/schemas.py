@@ -23,6 +23,7 @@ from dispatch.inbox import Recipient
 from dispatch.instructions import Item
 from dispatch.news2 import Consciousness
 from dispatch.offers import Decision
+from dispatch.outcome import Disposition
 
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
@@ -213,6 +214,11 @@ class DecisionIn(In):
     reason_code = fields.Enum(DeclineReason, by_value=True, allow_none=True)
     delay_min = _whole(1, 240, "yes, in this many minutes")
     note = _text(500)
+    basis = fields.String(
+        allow_none=True,
+        validate=validate.Length(1, 64),
+        metadata={"description": "the offer's `basis` as it was shown: refused when it changed"},
+    )
 
     @validates_schema
     def not_contradictory(self, data: dict[str, Any], **_: Any) -> None:
@@ -250,6 +256,21 @@ class DiversionIn(In):
         for name in ("minutes", "reason"):
             if data.get(name) is not None and not data["on"]:
                 raise ValidationError("contradicts on: false", name)
+
+
+class BedsIn(In):
+    """How many beds an ER has free; negative when more patients wait than there are beds."""
+
+    available = fields.Integer(required=True, strict=True, validate=validate.Range(-200, 500))
+
+
+class OutcomeIn(In):
+    """What became of the patient."""
+
+    diagnosis = fields.String(
+        required=True, validate=[validate.Length(1, 500), no_control_characters]
+    )
+    disposition = fields.Enum(Disposition, by_value=True, required=True)
 
 
 class InstructionsIn(In):
@@ -290,6 +311,12 @@ class ImageQuery(Schema):
 
     boxes = fields.Boolean(load_default=False)
     width_px = fields.Integer(validate=validate.Range(64, 2048))
+
+
+class HeatmapQuery(Schema):
+    """Which finding's heatmap."""
+
+    label = fields.String(required=True, validate=validate.Length(1, 60))
 
 
 class CasesQuery(Schema):
@@ -382,6 +409,7 @@ class ImageOut(Schema):
     """The film and what was found on it."""
 
     sha256 = fields.String()
+    received_at = fields.AwareDateTime()
     url = fields.String()
     width_px = fields.Integer()
     height_px = fields.Integer()
@@ -396,6 +424,9 @@ class ImageOut(Schema):
         metadata={"description": "score, or probability where a site's prevalence is set"},
     )
     prediction_set = fields.Nested(PredictionSetOut, allow_none=True)
+    heatmaps = fields.List(
+        fields.String(), metadata={"description": "findings that a heatmap can be asked for"}
+    )
     boxes = fields.List(fields.Nested(BoxOut))
     notice = fields.String()
 
@@ -411,6 +442,20 @@ class VitalsOut(VitalsIn):
         fields.String(),
         metadata={"description": "signs that the last set left out: their last measured values"},
     )
+
+
+class VitalsSetOut(Schema):
+    """One set of vital signs as it came; what was not measured is null."""
+
+    recorded_at = fields.AwareDateTime()
+    respiratory_rate_per_min = fields.Integer(allow_none=True)
+    spo2_percent = fields.Integer(allow_none=True)
+    on_oxygen = fields.Boolean(allow_none=True)
+    systolic_bp_mmhg = fields.Integer(allow_none=True)
+    diastolic_bp_mmhg = fields.Integer(allow_none=True)
+    pulse_per_min = fields.Integer(allow_none=True)
+    consciousness = fields.String(allow_none=True)
+    temperature_c = fields.Float(allow_none=True)
 
 
 class ReasonOut(Schema):
@@ -468,6 +513,16 @@ class EmergencyRoomOut(Schema):
     longitude = fields.Float()
     diversion_until_at = fields.AwareDateTime(allow_none=True)
     diversion_reason = fields.String(allow_none=True)
+    beds_available = fields.Integer(allow_none=True)
+    beds_at = fields.AwareDateTime(allow_none=True)
+
+
+class OutcomeOut(Schema):
+    """What became of the patient."""
+
+    diagnosis = fields.String()
+    disposition = fields.String()
+    recorded_at = fields.AwareDateTime()
 
 
 class InstructionsOut(Schema):
@@ -533,7 +588,11 @@ class CaseOut(Schema):
     vitals = fields.Nested(VitalsOut, allow_none=True)
     patient = fields.Nested(PatientIn, allow_none=True)
     image = fields.Nested(ImageOut, allow_none=True)
+    vitals_trend = fields.List(
+        fields.Nested(VitalsSetOut), metadata={"description": "every set as it came, oldest first"}
+    )
     instructions = fields.Nested(InstructionsOut, allow_none=True)
+    outcome = fields.Nested(OutcomeOut, allow_none=True)
     offers = fields.List(fields.Nested(OfferBrief))
 
 
@@ -541,6 +600,10 @@ class OfferOut(OfferBrief):
     """An offer with the case, while the offer grants it."""
 
     case = fields.Nested(CaseOut, allow_none=True)
+    basis = fields.String(
+        allow_none=True,
+        metadata={"description": "mark of what a decision rests on; send it with the decision"},
+    )
 
 
 class MessageOut(Schema):

@@ -5,6 +5,7 @@ The networks load on first use, once per child; nothing about cases is decided h
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from workers.process import Process, process
 if TYPE_CHECKING:
     from models.classifier import Classifier
     from models.detector import Detector
+    from models.network import Floats
 
 Outcome = tuple[list[Found], dict[str, Any], dict[str, float]]
 """What was found, by which model (and what its scores mean), in how many seconds."""
@@ -107,7 +109,17 @@ def classify_film(mine: Process, claim: Claim) -> Outcome:
     model: dict[str, Any] = {**classifier.card.identity(), **classifier.operating.described()}
     if result.prediction_set is not None:
         model["prediction_set"] = asdict(result.prediction_set)
+    if result.cams is not None:
+        shown = dict.fromkeys((*result.top3, *result.above_threshold))
+        model["heatmaps"] = {label: _heatmap(result.cams[label]) for label in shown}
     return found, model, dict(result.seconds)
+
+
+def _heatmap(cam: Floats) -> dict[str, Any]:
+    """A class activation map as it is kept: 256 steps between its own lowest and highest value."""
+    low, high = float(cam.min()), float(cam.max())
+    steps = ((cam - low) / max(high - low, 1e-6) * 255).round().astype("uint8")
+    return {"shape": list(steps.shape), "values": base64.b64encode(steps.tobytes()).decode()}
 
 
 def detect_film(mine: Process, claim: Claim) -> Outcome:

@@ -27,7 +27,7 @@ from broker.record import Record
 from broker.settings import Settings
 from broker.tables import Case
 from broker.watchdog import Watchdog
-from dispatch import advance, learning, notify, reading, rules, uploads
+from dispatch import advance, notify, reading, rules, uploads
 from workers.delivering import deliver
 
 T = TypeVar("T")
@@ -39,8 +39,6 @@ DELIVER_GRACE = timedelta(seconds=3)
 """The same for a notification: longer, because to send one takes longer."""
 BATCH = 200
 REAP_AFTER_S = 600.0
-COUNT_EVERY_S = 900.0
-"""Between two counts of how ERs answered."""
 
 
 class Upkeep:
@@ -63,7 +61,7 @@ class Upkeep:
         # A mail server that hangs must not hold up deadlines.
         threading.Thread(target=self._deliver, daemon=True).start()
         Watchdog(self.record).start(self.over)
-        next_reap = next_count = 0.0
+        next_reap = 0.0
         while not self.over.wait(LOOK_S * min(1.0, max(0.1, self.settings.time_scale))):
             try:
                 self._beat()
@@ -72,8 +70,6 @@ class Upkeep:
                     self.store.reap(REAP_AFTER_S, time.time())
                     self.sweep_uploads()
                     next_reap = time.monotonic() + 60
-                if time.monotonic() >= next_count and not self.count():
-                    next_count = time.monotonic() + COUNT_EVERY_S
             except DatabaseBusy as error:
                 self._log.warning("the database is busy", action="upkeep.busy", **error.extra)
 
@@ -98,18 +94,6 @@ class Upkeep:
             self._beat()  # many cases may be due at once: busy is not silent
             self._each(advance.advance, case_id)
         return len(due) + len(silent)
-
-    def count(self) -> bool:
-        """Count how ERs answered, one window of offers; True when more are waiting."""
-        try:
-            return self.record.again(lambda session: learning.count(session, self.settings))
-        except LostRace:
-            return True  # another upkeep counted it; look what is left
-        except DatabaseBusy:
-            raise
-        except Exception:  # what is learnt may be late, deadlines may not; it is logged whole
-            self._log.exception("answers could not be counted", action="upkeep.error")
-            return False
 
     def sweep_uploads(self) -> int:
         """End uploads whose rest never came and delete bytes of ended ones; returns how many."""

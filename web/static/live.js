@@ -160,4 +160,6 @@ const EVENTS = [
   "alarm.no_news",
   "alarm.few_suitable",
   "diversion",
+  "beds",
+  "case.outcome",
 ];

@@ -52,6 +52,11 @@ BODIES: dict[tuple[str, str], Body] = {
     ("post", "/offers/{offer_id}/pass"): lambda: {"json": {}},
     ("post", "/offers/{offer_id}/withdraw"): lambda: {"json": {"reason_code": "other"}},
     ("post", "/emergency-rooms/{emergency_room_id}/diversion"): lambda: {"json": {"on": False}},
+    ("post", "/emergency-rooms/{emergency_room_id}/beds"): lambda: {"json": {"available": 4}},
+    ("put", "/cases/{case_id}/outcome"): lambda: {
+        "json": {"diagnosis": "Pneumonia", "disposition": "ward"}
+    },
+    ("get", "/cases/{case_id}/image/heatmap"): lambda: {"query_string": {"label": "Effusion"}},
 }
 
 
@@ -148,7 +153,7 @@ def expected(route: Route, who: str) -> set[int]:
         return DONE
     if "{message_id}" in route.path:
         return DONE if who == "er_holder" else {404}  # its one recipient
-    if who in OUTSIDERS:
+    if who in OUTSIDERS or route.path.endswith("/heatmap"):  # the tests' classifier keeps none
         return {404}
     return DONE
 

@@ -102,14 +102,17 @@ crew: post /cases, put /cases/{case_id}/image, get /cases/{case_id}/receipt, pat
   get /uploads/{upload_id}, patch /uploads/{upload_id}, delete /uploads/{upload_id},
   post /films/{image_sha256}/check, post /cases/{case_id}/instructions/seen
 emergency_room: post /offers/{offer_id}/received, post /offers/{offer_id}/decision,
-  post /offers/{offer_id}/withdraw, put /cases/{case_id}/instructions
+  post /offers/{offer_id}/withdraw, put /cases/{case_id}/instructions,
+  put /cases/{case_id}/outcome
 crew emergency_room: post /cases/{case_id}/close
 control_room crew: post /cases/{case_id}/cancel
-control_room emergency_room: post /emergency-rooms/{emergency_room_id}/diversion
+control_room emergency_room: post /emergency-rooms/{emergency_room_id}/diversion,
+  post /emergency-rooms/{emergency_room_id}/beds
 control_room crew emergency_room: get /cases, get /cases/{case_id}, get /cases/{case_id}/image,
   get /emergency-rooms, get /events, get /inbox, get /cases/{case_id}/messages,
   post /cases/{case_id}/messages, post /messages/{message_id}/seen, get /offers,
-  get /offers/{offer_id}
+  get /offers/{offer_id}, get /cases/{case_id}/image/preview,
+  get /cases/{case_id}/image/dicom, get /cases/{case_id}/image/heatmap
 admin control_room operations: get /operations/cases, get /operations/queues,
   get /operations/dead-letters
 admin operations: post /operations/cases/{case_id}/requeue, get /metrics,
