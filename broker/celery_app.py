@@ -89,7 +89,6 @@ def make_celery(settings: Settings, socket_timeout_s: float = 5) -> Celery:
         worker_proc_alive_timeout=30,
         worker_max_tasks_per_child=200,
         worker_max_memory_per_child=600_000,
-        worker_soft_shutdown_timeout=25,
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,

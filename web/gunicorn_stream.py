@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from web.gunicorn_worker import post_fork as post_fork
+from web.gunicorn_worker import post_fork as post_fork, when_ready as when_ready
 
 workers = 1
 worker_class = "gthread"

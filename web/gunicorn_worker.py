@@ -1,14 +1,30 @@
-"""What both gunicorns do in each worker: end at once when the arbiter is killed.
+"""What both gunicorns do with their workers and connections; the settings are their own files'.
 
-An orphan would hold the port for as long as its grace lasts while nobody serves it, and a new
-arbiter could not bind. No setting may enter here.
+A worker ends at once when its arbiter is killed: an orphan would hold the port for as long as its
+grace lasts while nobody serves it. A caller that vanished is given up: an ambulance in a tunnel
+sends no FIN, and its half-sent film would hold a thread for ever.
 """
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import Any
 
 from broker.parent import end_with
+
+SILENCE_S = 20
+"""A caller from whom nothing comes, or who confirms nothing of what we sent, for longer is gone."""
+
+
+def when_ready(server: Any) -> None:
+    """Bound the silence of connections; they inherit it from the listener (Linux, socket(7))."""
+    for listener in server.LISTENERS:
+        silence = struct.pack("ll", SILENCE_S, 0)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, silence)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, silence)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_S * 1000)
 
 
 def post_fork(server: Any, worker: Any) -> None:

@@ -32,7 +32,6 @@ STOP_S = 20.0
 DOOR_FD = 3
 """The descriptor by which a door gets its listening socket."""
 RUNTIME = {
-    "REMAP_SIGTERM": "SIGQUIT",  # Celery's soft shutdown: finish what runs, take nothing new
     "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",

@@ -27,12 +27,14 @@ ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
-def door(name: str, settings: Settings, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def door(
+    name: str, settings: Settings, port: int, config: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
     """gunicorn with web/gunicorn_<name>.py on a port of loopback; it answers when this yields."""
     factory = {"gateway": "create_app", "stream": "create_stream_app"}[name]
     command = [
         *(sys.executable, "-m", "gunicorn", "--no-control-socket", "--chdir", ROOT),
-        *("-c", f"python:web.gunicorn_{name}", "--bind", f"127.0.0.1:{port}"),
+        *("-c", config or f"python:web.gunicorn_{name}", "--bind", f"127.0.0.1:{port}"),
         f"web.app:{factory}()",
     ]
     with running(command, settings, f"{name}-{port}") as process:

@@ -5,6 +5,7 @@ On PostgreSQL, as an installation with several workers should be; rows are other
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import signal
@@ -12,6 +13,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from uuid import uuid4
 
 import psutil
@@ -233,3 +235,31 @@ def test_sigterm_ends_everything_and_loses_nothing(
     assert not [p for p in left if "gunicorn" in " ".join(p.cmdline())]
     said = processes.log_of(gateway_settings, f"gateway-{port}").read_text()
     assert "Traceback" not in said
+
+
+def test_callers_that_vanished_in_the_middle_hold_up_nobody(
+    gateway_settings: Settings, scene: Scene, tmp_path: Path
+) -> None:
+    """More of them than threads, in a body and in a head; the shipped patience is 20 s, here 1."""
+    config = tmp_path / "impatient.py"
+    config.write_text(
+        "import web.gunicorn_worker\n"
+        "web.gunicorn_worker.SILENCE_S = 1\n"
+        "from web.gunicorn_gateway import *\n"
+    )
+    port = free_port()
+    head = scene.post("Content-Length: 400").replace("\n", "\r\n").encode()
+    with (
+        processes.door("gateway", gateway_settings, port, config=str(config)),
+        contextlib.ExitStack() as gone,
+    ):
+        for cut in [head + b'\r\n\r\n{"age_years"', head] * 20:
+            wire = gone.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            wire.sendall(cut)
+            if cut != head:
+                half_sent = wire
+        assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=20).status_code == 200
+        answer = http.client.HTTPResponse(half_sent)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["code"]) == (400, "bad_request")
+        answer.close()
