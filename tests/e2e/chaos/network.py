@@ -34,15 +34,20 @@ class Network:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._paths: dict[str, str] = {}
+        self.callers: dict[str, str] = {}
+        """Per path an address to call from, so that its answers alone can vanish."""
         self._servers: list[asyncio.Server] = []
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
     def path(self, name: str, server: str | tuple[str, int], port: int = 5000) -> tuple[str, int]:
         """A new way to a server (Unix socket path, or host and port): the address to connect to."""
-        address = f"{SUBNET}.{len(self._paths) + 2}"
+        number = len(self._paths)
+        address = f"{SUBNET}.{number + 2}"
         _ip("-n", NAME, "addr", "add", f"{address}/24", "dev", THEIRS)
         self._paths[name] = address
+        self.callers[name] = f"{SUBNET}.{number + 102}"
+        _ip("addr", "add", f"{self.callers[name]}/24", "dev", OURS)
         listener = _listen_inside((address, port))
         started = asyncio.run_coroutine_threadsafe(_serve(listener, server), self._loop)
         self._servers.append(started.result(10))
@@ -54,8 +59,17 @@ class Network:
             "neigh", "replace", self._paths[name], "lladdr", NOBODY, "dev", OURS, "nud", "permanent"
         )
 
+    def deafen(self, name: str) -> None:
+        """From now on calls from the path's own address get through, and their answers do not."""
+        nobody = ("lladdr", NOBODY, "dev", THEIRS, "nud", "permanent")
+        _ip("-n", NAME, "neigh", "replace", self.callers[name], *nobody)
+
     def mend(self, name: str) -> None:
-        _ip("neigh", "del", self._paths[name], "dev", OURS)
+        """Whichever way it was cut."""
+        with suppress(NoNetwork):
+            _ip("neigh", "del", self._paths[name], "dev", OURS)
+        with suppress(NoNetwork):
+            _ip("-n", NAME, "neigh", "del", self.callers[name], "dev", THEIRS)
 
     def close(self) -> None:
         async def end() -> None:

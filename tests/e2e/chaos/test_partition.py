@@ -1,4 +1,4 @@
-"""Cut off without a word: database, Redis, or one pool's way to the database.
+"""Cut off without a word: database, Redis, one pool's way to the database, a crew, an ER.
 
 Packets vanish in a real network namespace. Everybody must notice by time-outs of their own, go on
 when the network is back, and never make a second winner meanwhile. PostgreSQL only.
@@ -6,22 +6,29 @@ when the network is back, and never make a second winner meanwhile. PostgreSQL o
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import time
 from collections.abc import Iterator
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import psutil
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from sqlalchemy import select
 
-from broker.lifecycle import ReadingStatus
-from broker.tables import Reading
+from broker.lifecycle import OfferStatus, ReadingStatus
+from broker.tables import Case, Offer, Reading
 from tests.conftest import FreshDatabase
 from tests.e2e.chaos import pool, truth
 from tests.e2e.chaos.box import Box, Far, box as running_box
-from tests.e2e.chaos.crowd import Crowd, Life
+from tests.e2e.chaos.crowd import POSITION, Crowd, Life
 from tests.e2e.chaos.network import Network, NoNetwork, network
 from tests.servers import PostgresServer, RedisServer
+from web import supervised
 
 pytestmark = pytest.mark.timeout(3600)
 BACK_S = 15.0
@@ -144,6 +151,126 @@ def test_a_pool_cut_off_loses_its_lease_and_its_late_word(box: Box, crowd: Crowd
     truth.no_effect_twice(box, [life])
     box.heal()
     truth.holds(box)
+
+
+class Afar:
+    """A client beyond the network: one path to the gateway, one connection kept open."""
+
+    def __init__(self, box: Box, net: Network, name: str, token: str) -> None:
+        gateway = ("127.0.0.1", supervised.port_of(box.settings.public_url))
+        self._url = "http://{}:{}/api/v1".format(*net.path(name, gateway))
+        self._session = requests.Session()
+        self._session.mount("http://", _From(net.callers[name]))
+        self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session.headers["Host"] = box.settings.public_url.removeprefix("http://")
+
+    def call(self, method: str, path: str, timeout_s: float = 15, **more: Any) -> requests.Response:
+        return self._session.request(method, self._url + path, timeout=timeout_s, **more)
+
+
+class _From(HTTPAdapter):
+    """Calls from one address of ours."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:
+        super().init_poolmanager(*args, source_address=(self._address, 0), **more)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("cut", ["answers vanish", "all vanishes"])
+def test_a_crew_cut_off_while_it_submits(box: Box, crowd: Crowd, net: Network, cut: str):
+    """It cannot know whether the case is stored; the same key tells, and makes no second case."""
+    name = f"crew, {cut}"
+    crew = Afar(box, net, name, box.people.tokens.crew)
+    # A film needs the receipt of its first bytes to go on; a case without one fits into a packet.
+    film = None if cut == "answers vanish" else crowd.film()
+    life = Life(f"afar-{uuid4()}", hashlib.sha256(film or b"").hexdigest())
+    case = {"position": POSITION}
+    body: dict[str, Any] = (
+        {"files": {"image": ("f.png", film), "case": (None, json.dumps(case))}}
+        if film
+        else {"json": case}
+    )
+
+    def submit(timeout_s: float) -> requests.Response:
+        key = {"Idempotency-Key": life.key}
+        return crew.call("POST", "/cases", timeout_s, headers=key, **body)
+
+    assert crew.call("GET", "/cases").ok  # the connection stands
+    box.strike(cut)
+    (net.deafen if cut == "answers vanish" else net.cut)(name)
+    try:
+        with pytest.raises(requests.RequestException):
+            submit(timeout_s=6)
+        stored = of_key(box, life.key)
+    finally:
+        net.mend(name)
+    assert bool(stored) == (cut == "answers vanish")
+    answer = submit(timeout_s=30)
+    assert answer.status_code == 201, answer.text
+    life.receipt = answer.json()
+    life.case_id = life.receipt["case_id"]
+    assert [str(found) for found in of_key(box, life.key)] == [life.case_id]
+    crowd.offers(life)
+    if film:
+        truth.nothing_lost(box, crowd, [life])
+    assert crowd.again(life) == life.receipt
+    truth.no_effect_twice(box, [life], readings=2 if film else 0)
+    truth.holds(box)
+
+
+@pytest.mark.parametrize("cut", ["answers vanish", "all vanishes"])
+def test_an_er_cut_off_while_it_accepts(box: Box, crowd: Crowd, net: Network, cut: str):
+    """Heard, it holds the case though it does not know; unheard, it said neither yes nor no."""
+    life = crowd.submit()
+    afar, near, *_ = crowd.offers(life)
+    tokens = box.people.tokens.emergency_rooms
+    name = f"ER, {cut}"
+    room = Afar(box, net, name, tokens[afar["emergency_room"]["id"]])
+
+    def accept(timeout_s: float) -> requests.Response:
+        path = f"/offers/{afar['id']}/decision"
+        return room.call("POST", path, timeout_s, json={"decision": "accept"})
+
+    assert room.call("GET", "/offers").ok
+    box.strike(cut)
+    (net.deafen if cut == "answers vanish" else net.cut)(name)
+    try:
+        with pytest.raises(requests.RequestException):
+            accept(timeout_s=6)
+        assert status(box, afar["id"]) is (
+            OfferStatus.ACCEPTED if cut == "answers vanish" else OfferStatus.REQUESTED
+        )
+        other = requests.post(
+            f"{box.settings.public_url}/api/v1/offers/{near['id']}/decision",
+            headers={"Authorization": f"Bearer {tokens[near['emergency_room']['id']]}"},
+            json={"decision": "accept"},
+            timeout=15,
+        )
+    finally:
+        net.mend(name)
+    mine = accept(timeout_s=30)
+    heard = cut == "answers vanish"
+    winner, loser = (mine, other) if heard else (other, mine)
+    assert winner.status_code == 200, winner.text
+    assert (loser.status_code, loser.json()["code"]) == (409, "already_taken")
+    life.winners = [(afar if heard else near)["id"]]
+    truth.one_holder(box, [life])
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
+    truth.holds(box)
+
+
+def of_key(box: Box, key: str) -> list[UUID]:
+    """Cases that a key has made."""
+    with box.record.read() as session:
+        return list(session.scalars(select(Case.id).where(Case.idempotency_key == key)))
+
+
+def status(box: Box, offer_id: str) -> OfferStatus:
+    with box.record.read() as session:
+        return session.get_one(Offer, UUID(offer_id)).status
 
 
 def owner(box: Box, life: Life) -> int | None:
