@@ -22,7 +22,7 @@ from broker.celery_app import make_celery
 from broker.lifecycle import ReadingStatus
 from broker.queues import ROUTES, Task
 from broker.settings import Settings
-from broker.tables import Reading
+from broker.tables import Case, Reading
 from tests.e2e.chaos import pool, truth
 from tests.e2e.chaos.box import DOORS, POOLS, Box
 from tests.e2e.chaos.crowd import Crowd, Life
@@ -79,15 +79,22 @@ def test_redis_away_fails_no_submission(box: Box, crowd: Crowd, how: str, long_r
             time.sleep(0.2)
     finally:
         box.redis.start() if how == "stopped" else box.redis.thaw()
-    back = time.monotonic()
+    back = time.time()
     for life in lives:
         crowd.offers(life)
     box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
-    after_s = time.monotonic() - back
+    with box.record.read() as session:
+        of_these = Reading.case_id.in_([UUID(life.case_id) for life in lives])
+        ends = [r.finished_at.timestamp() - back for r in session.query(Reading).where(of_these)]
+        cases = session.query(Case).where(Case.id.in_([UUID(life.case_id) for life in lives]))
+        offered = [(case.first_offer_at - case.received_at).total_seconds() for case in cases]
+    late = sorted(seconds for seconds in ends if seconds > 0)
     answered = [life.answered_s for life in lives]
     print(
-        f"Redis {how} {away_s} s: {len(lives)} submits, p99 {p99(answered):.2f} s, "
-        f"all read {after_s:.1f} s after its return"
+        f"Redis {how} {away_s} s: {len(lives)} submits, p99 {p99(answered):.2f} s; receipt to offers "
+        f"p99 {p99(offered):.1f} s; {len(late)} readings waited for its return, the first "
+        f"ended {late[0]:.1f} s after it, half of them after {late[len(late) // 2]:.1f} s, all "
+        f"after {late[-1]:.1f} s"
     )
     truth.nothing_lost(box, crowd, lives)
     truth.holds(box)
