@@ -91,8 +91,8 @@ def test_redis_away_fails_no_submission(box: Box, crowd: Crowd, how: str, long_r
     late = sorted(seconds for seconds in ends if seconds > 0)
     answered = [life.answered_s for life in lives]
     print(
-        f"Redis {how} {away_s} s: {len(lives)} submits, p99 {p99(answered):.2f} s; receipt to offers "
-        f"p99 {p99(offered):.1f} s; {len(late)} readings waited for its return, the first "
+        f"Redis {how} {away_s} s: {len(lives)} submits, p99 {p99(answered):.2f} s; receipt to "
+        f"offers p99 {p99(offered):.1f} s; {len(late)} readings waited for its return, the first "
         f"ended {late[0]:.1f} s after it, half of them after {late[len(late) // 2]:.1f} s, all "
         f"after {late[-1]:.1f} s"
     )
