@@ -52,11 +52,24 @@ def _parser() -> argparse.ArgumentParser:
     classifier = command("classifier", "train a classifier on one fold", config=True)
     classifier.add_argument("--compare", action="store_true", help="the table of all families")
     classifier.add_argument("--backbones", default="", help="--compare: these only, a comma list")
-    classifier.add_argument("--seeds", type=_numbers, default=[0, 1], help="--compare: seeds")
+    classifier.add_argument(
+        "--against", type=Path, nargs="+", default=[], metavar="YAML",
+        help="an ablation: --config and these side by side, judged on the same films",
+    )  # fmt: skip
+    classifier.add_argument(
+        "--seeds", type=_numbers, default=[0, 1], help="--compare and --against: seeds"
+    )
     classifier.add_argument("--wall-clock-s", type=float, help="stop each run after that long")
+    classifier.add_argument(
+        "--cpu-s", type=float, help="stop each run after that much processor time of all threads"
+    )
     ridge = command("ridge", "fit linear heads on frozen trunks, every fold")
     ridge.add_argument("--config", type=Path, required=True, help="YAML of the run")
     ridge.add_argument("--threads", type=int, help="another number of threads")
+    dense = command("dense", "train box heads on frozen trunks, every fold")
+    dense.add_argument("--config", type=Path, required=True, help="YAML of the run")
+    dense.add_argument("--seed", type=int, help="another seed than the YAML's")
+    dense.add_argument("--threads", type=int, help="another number of threads")
     command("detector", "train a detector on one fold", config=True)
     command("gan", "grow a GAN on one fold's training films", config=True)
     made = command("synthesise", "write labelled synthetic films with a grown GAN")
@@ -120,23 +133,31 @@ def _run(args: argparse.Namespace) -> int:
         from models.training.config import ClassifierConfig, read_config
         from models.training.train_classifier import train as run
 
-        config = read_config(
-            args.config,
-            ClassifierConfig,
-            fold=args.fold,
-            seed=args.seed,
-            epochs=args.epochs,
-            threads=args.threads,
-            wall_clock_s=args.wall_clock_s,
-        )
+        changes = {
+            key: getattr(args, key)
+            for key in ("fold", "seed", "epochs", "threads", "wall_clock_s", "cpu_s")
+        }
+        config = read_config(args.config, ClassifierConfig, **changes)
+        base = args.config.parent
+        if args.compare and args.against:
+            raise TrainingError("--compare puts backbones side by side, --against YAMLs: take one")
         if args.compare:
             from models.training.compare import compare
 
             names = [name for name in args.backbones.split(",") if name]
-            base = args.config.parent
             print(compare(config, names, args.seeds, data, args.runs, base))
             return 0
-        result = run(config, data, args.runs, args.config.parent)
+        if args.against:
+            from models.training.compare import ablate
+
+            if strange := [path for path in args.against if path.parent != base]:
+                raise TrainingError(
+                    f"{strange[0]} does not lie beside {args.config}: move it there"
+                )
+            others = [read_config(path, ClassifierConfig, **changes) for path in args.against]
+            print(ablate(config, others, args.seeds, data, args.runs, base))
+            return 0
+        result = run(config, data, args.runs, base)
         print(
             f"{config.name} fold {config.fold}: validation mean AUC {result.mean_auc:.4f} "
             f"after {result.epochs} epochs, {result.seconds:.0f} s ({result.folder})"
@@ -171,6 +192,20 @@ def _run(args: argparse.Namespace) -> int:
             f"{settings.name} fold {settings.fold}: mAP50 {found.map50:.4f}, "
             f"mAP50-95 {found.map50_95:.4f}, recall {recall} false positives per film, "
             f"{found.boxes} boxes on {found.films} films, {found.seconds:.0f} s ({found.folder})"
+        )
+    elif args.command == "dense":
+        from models.training.config import DenseConfig, read_config
+        from models.training.train_dense import train as fit_boxes
+
+        cells = read_config(args.config, DenseConfig, seed=args.seed, threads=args.threads)
+        boxes = fit_boxes(cells, data, args.runs, args.config.parent)
+        recall = ", ".join(f"{value:.3f} at {rate}" for rate, value in boxes.froc.items())
+        folds = ", ".join(f"{value:.4f}" for value in boxes.fold_map50)
+        print(
+            f"{cells.name}: mAP50 {boxes.map50:.4f}, mAP50-95 {boxes.map50_95:.4f}, recall "
+            f"{recall} false positives per film, means of the folds' on films that their heads "
+            f"never saw; mAP50 by fold {folds}; {boxes.boxes} boxes on {boxes.films} films, "
+            f"{boxes.seconds:.0f} s ({boxes.folder})"
         )
     elif args.command == "gan":
         from models.training.config import GanConfig, read_config

@@ -1,7 +1,8 @@
-"""The 2021 paper's table: one column per backbone, all trained alike for the same wall-clock.
+"""Side by side: one column per backbone, as in the 2021 paper, or per configuration (an ablation).
 
-AUC per label with a 95 % interval by patient, the mean, CPU time per film and size. With several
-seeds a label's column is the mean of the seeds' logits' AUC, and the mean row shows every seed.
+Backbones are trained alike for the same time. AUC per label with a 95 % interval by patient, the
+mean, CPU time per film and size. With several seeds a label's column is the AUC of the seeds' mean
+logits, and a row shows every seed on its own.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from models.training.train_classifier import train
 
 @dataclass(frozen=True)
 class Column:
-    """One backbone of the table."""
+    """One backbone or configuration of the table."""
 
-    backbone: str
+    title: str
     auc: tuple[float, ...]
     interval: tuple[tuple[float, float], ...]
     mean_auc: float
@@ -56,20 +57,18 @@ def cpu_ms(path: Path, size_px: int, rounds: int = 10) -> float:
 
 
 def column(
+    title: str,
     config: ClassifierConfig,
-    backbone: str,
     seeds: Sequence[int],
     data: Path,
     runs: Path,
     base: Path,
 ) -> Column:
-    """Train one backbone once per seed and measure it on the validation fold."""
+    """Train one configuration once per seed and measure it on the validation fold."""
     logits: list[NDArray[np.float64]] = []
     areas, epochs = [], []
     for seed in seeds:
-        one = replace(
-            config, name=f"{config.name}-{backbone}-seed{seed}", backbone=backbone, seed=seed
-        )
+        one = replace(config, name=f"{config.name}-seed{seed}", seed=seed)
         result = train(one, data, runs, base)
         areas.append(result.mean_auc)
         epochs.append(result.epochs)
@@ -82,12 +81,12 @@ def column(
     saved_state = checkpoint.load(result.folder / "last.pt")
     if saved_state is None:
         raise TrainingError(f"{result.folder} holds no checkpoint")
-    model = build(backbone)
+    model = build(config.backbone)
     model.load_state_dict(saved_state["ema"])
     exported = result.folder / "model.onnx"
     export_onnx.export(export_onnx.Ensemble([model]), config.size_px, exported)
     return Column(
-        backbone,
+        title,
         tuple(metrics.auc(truth[:, k], together[:, k]) for k in range(len(LABELS))),
         tuple(
             metrics.bootstrap(metrics.auc, truth[:, k], together[:, k], patients, rounds=500)
@@ -102,17 +101,23 @@ def column(
     )
 
 
+def clock(config: ClassifierConfig) -> str:
+    """What ended every run of a configuration, in words."""
+    if config.cpu_s:
+        return f"{config.cpu_s:g} s of processor time"
+    return f"{config.wall_clock_s:g} s" if config.wall_clock_s else f"{config.epochs} epochs"
+
+
 def table(columns: Sequence[Column], config: ClassifierConfig, seeds: Sequence[int]) -> str:
-    """The columns as Markdown."""
-    clock = f"{config.wall_clock_s:.0f} s" if config.wall_clock_s else f"{config.epochs} epochs"
+    """The columns as Markdown; `config` says how all of them were trained."""
     lines = [
-        f"Each backbone: {clock} of training per seed, seeds {', '.join(map(str, seeds))}, "
+        f"Each column: {clock(config)} of training per seed, seeds {', '.join(map(str, seeds))}, "
         f"{config.size_px} px, from "
         + (config.init if config.init else "random weights")
         + f"; measured on validation fold {config.fold}. Labels: AUC of the seeds' mean logits "
         "with 95 % interval by patient.",
         "",
-        "| label | " + " | ".join(item.backbone for item in columns) + " |",
+        "| label | " + " | ".join(item.title for item in columns) + " |",
         "|---" * (len(columns) + 1) + "|",
     ]
     for k, label in enumerate(LABELS):
@@ -143,8 +148,42 @@ def compare(
     base: Path,
 ) -> str:
     """Train and measure every backbone (all families if none is named); the table."""
-    chosen = list(backbones) or list(FAMILIES)
-    columns = [column(config, backbone, seeds, data, runs, base) for backbone in chosen]
+    columns = []
+    for backbone in list(backbones) or list(FAMILIES):
+        one = replace(config, name=f"{config.name}-{backbone}", backbone=backbone)
+        columns.append(column(backbone, one, seeds, data, runs, base))
+    return _kept(columns, config, seeds, runs)
+
+
+def ablate(
+    config: ClassifierConfig,
+    others: Sequence[ClassifierConfig],
+    seeds: Sequence[int],
+    data: Path,
+    runs: Path,
+    base: Path,
+) -> str:
+    """Train and measure a configuration and its variations, which hold the same films back; the
+    table. TrainingError if they would be judged on different films or by different clocks."""
+    for other in others:
+        for field in ("layout", "split", "folds", "fold"):
+            if getattr(other, field) != getattr(config, field):
+                raise TrainingError(
+                    f"{other.name}: {field} is {getattr(other, field)!r}, in {config.name} it is "
+                    f"{getattr(config, field)!r}: figures on different films cannot be compared"
+                )
+        if clock(other) != clock(config) or other.size_px != config.size_px:
+            raise TrainingError(
+                f"{other.name} runs {clock(other)} at {other.size_px} px, {config.name} "
+                f"{clock(config)} at {config.size_px} px: give them the same"
+            )
+    columns = [column(one.name, one, seeds, data, runs, base) for one in (config, *others)]
+    return _kept(columns, config, seeds, runs)
+
+
+def _kept(
+    columns: Sequence[Column], config: ClassifierConfig, seeds: Sequence[int], runs: Path
+) -> str:
     text = table(columns, config, seeds)
     (runs / f"{config.name}.md").write_text(text + "\n")
     return text

@@ -49,6 +49,7 @@ class ClassifierConfig:
     synthetic: str = ""  # folder of labelled synthetic films; they only ever train
     pretrain_epochs: int = 0  # epochs on low_resolution films alone before the run
     wall_clock_s: float = 0.0  # stop after that long; 0: epochs rule
+    cpu_s: float = 0.0  # the same in processor time of all threads, where others share the machine
     threads: int = 2
 
 
@@ -93,6 +94,30 @@ class DetectorConfig:
     scale: float = 0.2
     negatives: float = 1.0  # films without a box per film with one
     labels: str = "lung_opacity"  # 'lung_opacity' merges Pneumonia, or a comma list
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class DenseConfig:
+    """A run of box heads on frozen trunks, all folds at once."""
+
+    name: str = "dense"
+    layout: str = "plain"  # of the data folder: plain, nih, dicom, chestx-det or rsna
+    trunks: str = "tf_efficientnet_lite0@192"  # comma list of NAME@SIZE in pixels
+    init: str = ""  # comma list beside it: an installed package or a file of the data folder
+    size_px: int = 192  # of the film that the graph takes
+    labels: str = "lung_opacity"  # 'lung_opacity' merges Pneumonia, or a comma list
+    copies: int = 8  # of every film, moved, scaled and of other contrast, but the first
+    width: int = 48  # planes of a head
+    heads: int = 3  # per fold, from different seeds; their answers are averaged
+    epochs: int = 25
+    batch: int = 16
+    rate: float = 0.002
+    weight_decay: float = 0.05
+    ema_decay: float = 0.98
+    split: str = ""
+    folds: int = 5
+    seed: int = 0
     threads: int = 2
 
 

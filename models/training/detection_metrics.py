@@ -5,7 +5,7 @@ Films without a box count: a box on one of them is a false positive.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,6 +142,41 @@ def threshold_at_false_positives(
     if last + 1 < scores.size and scores[last + 1] == scores[last]:
         return float(np.nextafter(scores[last], 1.0))
     return float(scores[last])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of some films: means over the labels that have a true box there."""
+
+    map50: float
+    map50_95: float
+    froc: dict[float, float]
+    boxes: int
+
+    def as_dict(self) -> dict[str, object]:
+        """The figures with four decimals, as a run's result.json holds them."""
+        return {
+            "map50": round(self.map50, 4),
+            "map50_95": round(self.map50_95, 4),
+            "froc": {str(rate): round(value, 4) for rate, value in self.froc.items()},
+            "validation_boxes": self.boxes,
+        }
+
+
+def summary(per_label: Mapping[str, Sequence[FilmBoxes]]) -> Summary:
+    """Average precision and recall per label, then their means; NaN without a true box at all."""
+    counted = {label: sum(len(film.true) for film in films) for label, films in per_label.items()}
+    there = [per_label[label] for label, count in counted.items() if count]
+    if not there:
+        nothing = float("nan")
+        return Summary(nothing, nothing, dict.fromkeys(FROC_RATES, nothing), 0)
+    recalls = [froc(films) for films in there]
+    return Summary(
+        float(np.mean([average_precision(films) for films in there])),
+        float(np.mean([mean_average_precision(films) for films in there])),
+        {rate: float(np.mean([recall[rate] for recall in recalls])) for rate in FROC_RATES},
+        sum(counted.values()),
+    )
 
 
 def pointing_game(cams: Sequence[Floats], boxes: Sequence[Floats]) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
@@ -70,8 +71,10 @@ class Parity:
     rank_agreement: float
 
 
-def export(network: nn.Module, size_px: int, path: Path) -> None:
-    """Write a network of films → (logits, cam) as ONNX: input (1, 1, S, S)."""
+def export(
+    network: nn.Module, size_px: int, path: Path, outputs: Sequence[str] = ("logits", "cam")
+) -> None:
+    """Write a network of films → `outputs` as ONNX: input (1, 1, S, S)."""
     network = network.eval().to(memory_format=torch.contiguous_format)
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = io.BytesIO()
@@ -83,11 +86,20 @@ def export(network: nn.Module, size_px: int, path: Path) -> None:
             (torch.zeros(1, 1, size_px, size_px),),
             stream,
             input_names=["film"],
-            output_names=["logits", "cam"],
+            output_names=list(outputs),
             opset_version=OPSET,
             dynamo=False,
         )
     path.write_bytes(stream.getvalue())
+
+
+def _rank_agreement(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
+    """Spearman's correlation; where an answer never changes there are no ranks, and it is 1 if
+    neither does, else 0."""
+    still = bool(np.ptp(left) == 0), bool(np.ptp(right) == 0)
+    if any(still):
+        return float(all(still))
+    return float(spearmanr(left, right)[0])
 
 
 def check(network: nn.Module, path: Path, films: Gray) -> Parity:
@@ -104,7 +116,7 @@ def check(network: nn.Module, path: Path, films: Gray) -> Parity:
     parity = Parity(
         len(films),
         float(np.abs(left - right).max()),
-        float(np.min([spearmanr(left[:, k], right[:, k])[0] for k in range(left.shape[1])])),
+        min(_rank_agreement(left[:, k], right[:, k]) for k in range(left.shape[1])),
     )
     if parity.max_difference > MAX_DIFFERENCE:
         raise TrainingError(

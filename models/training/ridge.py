@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.training.backbones import load_init, trunk_of
+from models.training.backbones import find_init, load_init, trunk_of
 from models.training.records import LABELS, TrainingError
 
 Floats = NDArray[np.float64]
@@ -46,6 +46,15 @@ def parse_trunks(text: str) -> tuple[TrunkSpec, ...]:
             raise TrainingError(f"trunks: {part.strip()!r} is not NAME@SIZE with a size of 32 up")
         specs.append(TrunkSpec(name, int(size)))
     return tuple(specs)
+
+
+def inits_of(text: str, count: int, data: Path) -> list[Path | None]:
+    """Where the weights of `count` trunks lie, from a comma list; TrainingError if it names
+    another number of them."""
+    given = [part.strip() for part in text.split(",")] if text else [""] * count
+    if len(given) != count:
+        raise TrainingError(f"init names {len(given)} weights for {count} trunks")
+    return [find_init(part, data) for part in given]
 
 
 def grid_means(height: int, width: int, grid: int) -> Tensor:

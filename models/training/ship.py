@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
 from torch import nn
 
 from models import card as cards
 from models.training import calibrate, checkpoint, export_onnx, metrics, pixels
 from models.training.backbones import FilmReader, build
-from models.training.config import ClassifierConfig, DetectorConfig, RidgeConfig, read_config
+from models.training.config import ClassifierConfig, RidgeConfig, read_config
 from models.training.detection_metrics import (
+    FROC_RATES,
     FilmBoxes,
-    average_precision,
-    froc,
-    mean_average_precision,
+    summary,
     threshold_at_false_positives,
 )
 from models.training.evaluate import Figures
@@ -276,8 +276,8 @@ def _halves(films: list[Film]) -> list[NDArray[np.intp]]:
     return [np.nonzero(marks == 0)[0], np.nonzero(marks == 1)[0]]
 
 
-def held_boxes(run: Path, fold: int) -> list[FilmBoxes]:
-    """True and found boxes of a detector fold's validation films, as its run stored them."""
+def held_boxes(run: Path, fold: int, label: str) -> list[FilmBoxes]:
+    """True and found boxes of a label on a fold's validation films, as its run stored them."""
     path = run / f"fold{fold}" / "validation.npz"
     if not path.exists():
         raise TrainingError(f"{path} is missing: finish fold {fold} of this run first")
@@ -287,9 +287,10 @@ def held_boxes(run: Path, fold: int) -> list[FilmBoxes]:
         return values.reshape(-1, width) if width else values.reshape(-1)
 
     with np.load(path) as saved:
+        parts = [saved[f"{part} {label}"] for part in ("true", "found", "scores")]
         return [
             FilmBoxes(array(str(t), 4), array(str(f), 4), array(str(s), None))
-            for t, f, s in zip(saved["true"], saved["found"], saved["scores"], strict=True)
+            for t, f, s in zip(*parts, strict=True)
         ]
 
 
@@ -302,20 +303,30 @@ def ship_detector(
     weights: Path = cards.WEIGHTS,
     records: Path | None = None,
 ) -> cards.ModelCard:
-    """Write weights/<name>/ from one fold's detector; figures and threshold from all `folds`."""
-    config = read_config(run / f"fold{fold}" / "config.yaml", DetectorConfig)
-    source = cards.load(run / f"fold{fold}")
-    per_fold = {number: held_boxes(run, number) for number in folds}
-    everything = [film for films in per_fold.values() for film in films]
-    threshold = threshold_at_false_positives(everything, BOX_FALSE_POSITIVES)
-    values = {number: average_precision(films) for number, films in per_fold.items()}
-    strict = [mean_average_precision(films) for films in per_fold.values()]
-    recalls = [froc(films) for films in per_fold.values()]
+    """Write weights/<name>/ with figures and thresholds from all `folds`: the network of `fold`,
+    or that of all films where the run fitted one."""
+    everything = (run / "all" / "card.json").exists()
+    chosen = run / ("all" if everything else f"fold{fold}")
+    source = cards.load(chosen)
+    config = yaml.safe_load((chosen / "config.yaml").read_text())
+    per_fold = [{x: held_boxes(run, number, x) for x in source.labels} for number in folds]
+    thresholds = {
+        label: threshold_at_false_positives(
+            [film for held in per_fold for film in held[label]], BOX_FALSE_POSITIVES
+        )
+        for label in source.labels
+    }
+    figures = [summary(held) for held in per_fold]
     folder = weights / name
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source.directory / source.file, folder / "model.onnx")
-    count = len(everything)
-    without = sum(1 for film in everything if not len(film.true))
+    films = [film for held in per_fold for film in zip(*held.values(), strict=True)]
+    without = sum(1 for film in films if not any(len(label.true) for label in film))
+    whose = (
+        "fitted alike on all of these films, so that it has no such figure of its own"
+        if everything
+        else f"that of fold {fold}"
+    )
     card = cards.ModelCard(
         **{
             **source.__dict__,
@@ -323,33 +334,44 @@ def ship_detector(
             "version": version,
             "file": "model.onnx",
             "directory": folder,
-            "thresholds": {label: round(threshold, 6) for label in source.labels},
+            "thresholds": {label: round(value, 6) for label, value in thresholds.items()},
             "data": (
                 "442 films of NIH ChestX-ray14 that radiologists read for the RSNA 2018 challenge "
                 "or NIH boxed; Lung_Opacity and Pneumonia boxes are one class, films read as free "
                 "of opacity are negatives; patient-wise split, a fifth of the patients kept out "
-                "for the final test; started from YOLOv5n's COCO weights (ultralytics)"
+                f"for the final test; {source.data}"
             ),
-            "licence": LICENCE.format(extra="Trained with and from ultralytics (AGPL-3.0). "),
+            "licence": LICENCE.format(
+                extra="Trained with and from ultralytics (AGPL-3.0). "
+                if "ultralytics" in source.architecture
+                else ""
+            ),
             "attribution": ATTRIBUTION,
             "figures": {
                 "validation": {
-                    "map50": round(float(np.mean(list(values.values()))), 4),
-                    "map50_by_fold": {str(k): round(v, 4) for k, v in values.items()},
-                    "map50_95": round(float(np.mean(strict)), 4),
+                    "map50": round(float(np.mean([item.map50 for item in figures])), 4),
+                    "map50_by_fold": {
+                        str(number): round(item.map50, 4)
+                        for number, item in zip(folds, figures, strict=True)
+                    },
+                    "map50_95": round(float(np.mean([item.map50_95 for item in figures])), 4),
                     "recall_at_false_positives_per_film": {
-                        str(rate): round(float(np.mean([r[rate] for r in recalls])), 4)
-                        for rate in recalls[0]
+                        str(rate): round(float(np.mean([item.froc[rate] for item in figures])), 4)
+                        for rate in FROC_RATES
                     },
                     "measured_on": (
-                        f"mean over {len(folds)} patient-wise validation fold(s), {count} films, "
-                        f"{without} of them without a box; the weight is that of fold {fold}"
+                        f"mean over {len(folds)} patient-wise validation fold(s), {len(films)} "
+                        f"films, {without} of them without a box; the weight is {whose}"
                     ),
                 },
                 "threshold_rule": (
                     f"{BOX_FALSE_POSITIVES} false positives per film on those validation films"
                 ),
-                "run": {"seed": config.seed, "fold": fold, "size_px": config.size_px},
+                "run": {
+                    "seed": config["seed"],
+                    "fold": "all" if everything else fold,
+                    "size_px": config["size_px"],
+                },
             },
             "intended_use": "Research and demonstration: where to look on a chest X-ray.",
             "not_for": NOT_FOR,

@@ -135,8 +135,14 @@ def _device(config: ClassifierConfig) -> torch.device:
     return torch.device(config.device)
 
 
-class _Average:
-    """Exponential moving average of weights and statistics."""
+def _clock(config: ClassifierConfig, wall_s: float, cpu_s: float) -> float:
+    """How much of the time that a run is given is used up, 1 at its end; 0 where epochs rule."""
+    wall = wall_s / config.wall_clock_s if config.wall_clock_s else 0.0
+    return max(wall, cpu_s / config.cpu_s if config.cpu_s else 0.0)
+
+
+class Average:
+    """Exponential moving average of a network's weights and statistics."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -201,9 +207,9 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
         weight_decay=config.weight_decay,
     )
     peaks = [group["lr"] for group in optimiser.param_groups]
-    average = _Average(model, config.ema_decay)
+    average = Average(model, config.ema_decay)
     total_epochs = config.pretrain_epochs + config.epochs
-    first, spent, best, stale = 0, 0.0, math.inf, 0
+    first, spent, spent_cpu, best, stale = 0, 0.0, 0.0, math.inf, 0
     saved = checkpoint.load(folder / "last.pt")
     if saved:
         model.load_state_dict(saved["model"])
@@ -212,12 +218,15 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
         average.steps = saved["steps"]
         generator.set_state(saved["generator"])
         first, spent, best, stale = saved["epoch"], saved["spent"], saved["best"], saved["stale"]
+        spent_cpu = saved.get("spent_cpu", 0.0)
     judge = build(config.backbone, None, config.dropout).to(device)
     progress = tqdm(total=total_epochs, initial=first, desc=folder.parent.name, unit="epoch")
-    area = float("nan")
-    epoch = first
+    finished = first
     for epoch in range(first, total_epochs):
-        started = time.monotonic()
+        tired = config.patience and stale >= config.patience
+        if tired or _clock(config, spent, spent_cpu) >= 1.0:
+            break
+        started, started_cpu = time.monotonic(), time.process_time()
         model.train()
         rows, extra_rows = torch.arange(len(fit)), torch.arange(0)
         if epoch < config.pretrain_epochs:
@@ -234,8 +243,12 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
             done = epoch + step / steps
             warm = min(1.0, (done + 1.0 / steps) / max(config.warmup_epochs, 1e-9))
             share = done / total_epochs
-            if config.wall_clock_s:
-                used = (spent + time.monotonic() - started) / config.wall_clock_s
+            if config.wall_clock_s or config.cpu_s:
+                used = _clock(
+                    config,
+                    spent + time.monotonic() - started,
+                    spent_cpu + time.process_time() - started_cpu,
+                )
                 if used >= 1.0 and losses:
                     break
                 share = min(used, 1.0)
@@ -273,6 +286,8 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
         area = metrics.mean_auc(truth, logits_held)
         held_loss = float(masked_loss(torch.from_numpy(logits_held), torch.from_numpy(truth), None))
         spent += time.monotonic() - started
+        spent_cpu += time.process_time() - started_cpu
+        finished = epoch + 1
         stale = 0 if held_loss < best else stale + 1
         best = min(best, held_loss)
         line = {
@@ -281,6 +296,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
             "validation_loss": round(held_loss, 5),
             "validation_mean_auc": round(area, 4),
             "seconds": round(spent, 1),
+            "cpu_seconds": round(spent_cpu, 1),
         }
         with (folder / "log.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")
@@ -295,15 +311,12 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
                 "epoch": epoch + 1,
                 "steps": average.steps,
                 "spent": spent,
+                "spent_cpu": spent_cpu,
                 "best": best,
                 "stale": stale,
             },
             folder / "last.pt",
         )
-        if config.patience and stale >= config.patience:
-            break
-        if config.wall_clock_s and spent >= config.wall_clock_s:
-            break
     progress.close()
     judge.load_state_dict(average.state)
     logits_held = score(judge, held_images)
@@ -319,7 +332,8 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
         "films": {"train": len(fit), "validation": len(held), "more": len(more)},
         "train_fingerprint": fingerprint(film.name for film in fit),
         "seconds": round(spent, 1),
-        "epochs": epoch + 1,
+        "cpu_seconds": round(spent_cpu, 1),
+        "epochs": finished,
     }
     (folder / "result.json").write_text(json.dumps(summary, indent=1) + "\n")
-    return Result(folder, area, spent, epoch + 1)
+    return Result(folder, area, spent, finished)

@@ -13,6 +13,7 @@ import random
 import shutil
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,9 @@ class Result:
     seconds: float
 
 
-def class_names(config: DetectorConfig) -> tuple[str, ...]:
-    """The labels of the run, in output order."""
-    return tuple(name.strip() for name in config.labels.split(",") if name.strip())
+def class_names(text: str) -> tuple[str, ...]:
+    """The labels of a run from its comma list, in output order."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def label_of(name: str, labels: tuple[str, ...]) -> int | None:
@@ -138,19 +139,21 @@ def export(network: Any, size_px: int, path: Path) -> None:
     path.write_bytes(stream.getvalue())
 
 
-def card_for(config: DetectorConfig, labels: tuple[str, ...], threshold: float) -> cards.ModelCard:
-    """The card of a detector run, to be completed when it ships."""
+def start_card(
+    name: str, architecture: str, labels: tuple[str, ...], size_px: int, started: str
+) -> cards.ModelCard:
+    """The card of a detector run, to be completed when it ships; `started` says from what."""
     return cards.ModelCard(
-        name=config.name,
+        name=name,
         kind=cards.ModelKind.DETECT,
-        architecture=f"{config.backbone} (ultralytics)",
+        architecture=architecture,
         version="0",
         labels=labels,
-        input=cards.InputSpec(config.size_px, 1, (0.0,), (1.0,), cards.Fit.LETTERBOX),
-        thresholds=dict.fromkeys(labels, threshold),
+        input=cards.InputSpec(size_px, 1, (0.0,), (1.0,), cards.Fit.LETTERBOX),
+        thresholds=dict.fromkeys(labels, 0.25),
         calibration=None,
         score_kind=cards.ScoreKind.SCORE,
-        data="one training run",
+        data=started,
         licence="research only",
         attribution="see the shipped card",
         figures={},
@@ -183,6 +186,18 @@ def read_boxes(detector: Detector, films: list[Film], label: str) -> list[FilmBo
     return out
 
 
+def keep_boxes(path: Path, films: list[Film], measured: Mapping[str, list[FilmBoxes]]) -> None:
+    """Write true and found boxes of films, label by label, for `ship`."""
+    content: dict[str, Any] = {"names": np.asarray([film.name for film in films])}
+    for label, found in measured.items():
+        content[f"true {label}"] = np.asarray([json.dumps(film.true.tolist()) for film in found])
+        content[f"found {label}"] = np.asarray([json.dumps(film.found.tolist()) for film in found])
+        content[f"scores {label}"] = np.asarray(
+            [json.dumps(film.scores.tolist()) for film in found]
+        )
+    np.savez(path, **content)
+
+
 def _start_weights(config: DetectorConfig, data: Path, runs: Path) -> dict[str, Tensor]:
     """Tensors to begin with: `init`, then a classifier run's trunk of the same fold over it."""
     given: dict[str, Tensor] = {}
@@ -208,7 +223,7 @@ def train(config: DetectorConfig, data: Path, runs: Path, base: Path = Path()) -
     folder = (runs / config.name / f"fold{config.fold}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     write_config(config, folder / "config.yaml")
-    labels = class_names(config)
+    labels = class_names(config.labels)
     films = read(data, config.layout)
     split = (
         load_split(base / config.split)
@@ -278,33 +293,34 @@ def train(config: DetectorConfig, data: Path, runs: Path, base: Path = Path()) -
         folder / "weights.safetensors",
     )
     export(network, config.size_px, folder / "model.onnx")
-    card = cards.write(card_for(config, labels, 0.25), folder)
-    measured = read_boxes(Detector(card, threads=config.threads), held, labels[0])
-    result = Result(
+    card = cards.write(
+        start_card(
+            config.name,
+            f"{config.backbone} (ultralytics)",
+            labels,
+            config.size_px,
+            f"started from {config.init}" if config.init else "started from random weights",
+        ),
         folder,
-        detection_metrics.average_precision(measured),
-        detection_metrics.mean_average_precision(measured),
-        detection_metrics.froc(measured),
-        len(held),
-        sum(len(film.true) for film in measured),
-        seconds,
     )
-    np.savez(
-        folder / "validation.npz",
-        names=np.asarray([film.name for film in held]),
-        true=np.asarray([json.dumps(film.true.tolist()) for film in measured]),
-        found=np.asarray([json.dumps(film.found.tolist()) for film in measured]),
-        scores=np.asarray([json.dumps(film.scores.tolist()) for film in measured]),
-    )
-    summary = {
-        "map50": round(result.map50, 4),
-        "map50_95": round(result.map50_95, 4),
-        "froc": {str(rate): round(value, 4) for rate, value in result.froc.items()},
-        "films": {"train": len(fit), "validation": len(held), "validation_boxes": result.boxes},
+    detector = Detector(card, threads=config.threads)
+    measured = {label: read_boxes(detector, held, label) for label in labels}
+    figures = detection_metrics.summary(measured)
+    keep_boxes(folder / "validation.npz", held, measured)
+    summary = figures.as_dict() | {
+        "films": {"train": len(fit), "validation": len(held)},
         "tensors_started_from": Trainer.taken,
         "seconds": round(seconds, 1),
     }
     (folder / "result.json").write_text(json.dumps(summary, indent=1) + "\n")
     for place in ("train", "val", "ultralytics"):
         shutil.rmtree(folder / place, ignore_errors=True)
-    return result
+    return Result(
+        folder,
+        figures.map50,
+        figures.map50_95,
+        figures.froc,
+        len(held),
+        figures.boxes,
+        seconds,
+    )

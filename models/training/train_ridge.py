@@ -17,7 +17,6 @@ import torch
 from tqdm import tqdm
 
 from models.training import checkpoint, metrics, pixels, ridge
-from models.training.backbones import find_init
 from models.training.config import RidgeConfig, write_config
 from models.training.readers_public import read
 from models.training.records import LABELS, Film, TrainingError
@@ -43,11 +42,7 @@ def reader_of(config: RidgeConfig, data: Path | None) -> ridge.RidgeReader:
     specs = ridge.parse_trunks(config.trunks)
     if data is None:
         return ridge.RidgeReader(specs, config.grid)
-    given = [part.strip() for part in config.init.split(",")] if config.init else [""] * len(specs)
-    if len(given) != len(specs):
-        raise TrainingError(f"init names {len(given)} weights for {len(specs)} trunks")
-    inits = [find_init(text, data) for text in given]
-    return ridge.RidgeReader(specs, config.grid, inits)
+    return ridge.RidgeReader(specs, config.grid, ridge.inits_of(config.init, len(specs), data))
 
 
 def _features(reader: ridge.RidgeReader, images: pixels.Gray, rows: list[int]) -> ridge.Floats:

@@ -8,11 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from models.training import checkpoint, pixels
-from models.training.config import ClassifierConfig, read_config
+from models.training import checkpoint, config as configs_of, pixels
+from models.training.config import (
+    ClassifierConfig,
+    DenseConfig,
+    DetectorConfig,
+    GanConfig,
+    RidgeConfig,
+    read_config,
+)
 from models.training.readers import read_plain
 from models.training.records import LABELS, TrainingError
 from models.training.splits import guard, load_split, make_split, save_split
+from models.training.train_detector import class_names
 
 
 def test_a_plain_folder_is_read(films_folder: Path) -> None:
@@ -156,6 +164,18 @@ def test_configuration_mistakes_are_named(tmp_path: Path) -> None:
     path.write_text("epochs: many\n")
     with pytest.raises(TrainingError, match="epochs is 'many', expected int"):
         read_config(path, ClassifierConfig)
+
+
+def test_every_configuration_here_can_be_read() -> None:
+    kinds = {"detector": DetectorConfig, "dense": DenseConfig, "gan": GanConfig}
+    kinds |= {"ridge": RidgeConfig}
+    for path in Path(configs_of.__file__).parent.glob("configs/**/*.yaml"):
+        kind = next((k for name, k in kinds.items() if path.name.startswith(name)), None)
+        config = read_config(path, kind or ClassifierConfig)
+        assert config.name == path.stem
+        assert not config.split or (path.parent / config.split).exists()
+    fourteen = Path(configs_of.__file__).parent / "configs" / "detector14.yaml"
+    assert class_names(read_config(fourteen, DetectorConfig).labels) == LABELS
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(

@@ -18,6 +18,7 @@ from models.detector import Detector
 from models.training import augment
 from models.training.backbones import build
 from models.training.cli import evaluate, train
+from models.training.train_detector import export, start_card
 
 pytestmark = pytest.mark.filterwarnings(
     # of libraries that only training uses, about themselves
@@ -48,6 +49,7 @@ def shipped(films_folder: Path, place: Path) -> Path:
         place, "tiny", backbone="yolov5n", size_px=64, epochs=2, batch=16,
         teacher="teacher.csv", side_weight=0.3, init="start.safetensors",
     )  # fmt: skip
+    torch.manual_seed(0)
     start = build("yolov5n").state_dict()
     from safetensors.torch import save_file
 
@@ -118,6 +120,34 @@ def test_comparing_backbones_prints_the_table(
     assert "| label | mobilenet | yolov5n |" in printed
     assert printed.count("\n| ") == 1 + len(cards.NIH_LABELS) + 5
     assert (place / "table.md").read_text().strip() in printed
+
+
+def test_an_ablation_puts_configurations_side_by_side(
+    shipped: Path, films_folder: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped by processor time; what was run already is not run again."""
+    fields = {"backbone": "yolov5n", "size_px": 32, "epochs": 50, "batch": 16, "cpu_s": 0.5}
+    config = configured(place, "plain", **fields)
+    other = configured(place, "balanced", **fields, balance=0.5)
+    arguments = ["--data", str(films_folder), "--runs", str(place), "--config", config]
+    capsys.readouterr()
+    printed = []
+    for _ in range(2):
+        assert train(["classifier", *arguments, "--against", other, "--seeds", "1"]) == 0
+        printed.append(capsys.readouterr().out)
+    assert "Each column: 0.5 s of processor time" in printed[0]
+    assert "| label | plain | balanced |" in printed[0]
+    rows = [line for line in printed[0].splitlines() if line.startswith(("| mean", "| epochs"))]
+    assert rows == [line for line in printed[1].splitlines() if line in rows]
+    result = json.loads((place / "balanced-seed1" / "fold0" / "result.json").read_text())
+    assert 0 < result["epochs"] < 50
+    assert result["cpu_seconds"] >= 0.5
+    unlike = configured(place, "unlike", **fields, fold=1)
+    assert train(["classifier", *arguments, "--against", unlike]) == 2
+    assert "unlike: fold is 1, in plain it is 0" in capsys.readouterr().err
+    shorter = configured(place, "shorter", **fields | {"cpu_s": 0.1})
+    assert train(["classifier", *arguments, "--against", shorter]) == 2
+    assert "give them the same" in capsys.readouterr().err
 
 
 def test_evaluate_writes_figures_plots_and_a_page(
@@ -193,6 +223,17 @@ def test_a_detector_run_ends_in_a_file_that_serves(
     assert confusion["labels"] == ["lung_opacity", "none"]
     true_boxes = len((films_folder / "boxes.csv").read_text().splitlines()) - 1
     assert sum(confusion["true_by_found"][0]) == true_boxes  # each was found or missed
+
+
+def test_a_newer_yolo_answers_as_the_detector_reads(place: Path) -> None:
+    from models.training.yolo import MixedModel
+
+    folder, labels = place / "newer", ("Mass", "Nodule")
+    folder.mkdir()
+    export(MixedModel("yolo11n.yaml", nc=2, ch=3, verbose=False), 96, folder / "model.onnx")
+    card = cards.write(start_card("newer", "yolo11n", labels, 96, "random weights"), folder)
+    found = Detector(card).read(np.full((80, 90), 100, np.uint8), min_score=0.0).boxes
+    assert {box.label for box in found} <= set(labels)
 
 
 def test_mistakes_end_in_a_sentence_not_a_traceback(
