@@ -1,0 +1,124 @@
+"""After a year of cases every look is as quick as on the first day: no query reads a whole table.
+
+The statements are those that the loops and doors really send, caught on their way; SQLite says how
+it would find the rows. A table that stays small may be read whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+
+from broker import events, heartbeat, metrics
+from broker.lifecycle import ReadingKind
+from broker.record import Record
+from broker.relay import Relay
+from dispatch import access, notify, offers, reading, transport
+from dispatch.offers import Decision
+from tests.integration.city import City
+from workers.upkeep import Upkeep
+
+GROWS = {
+    *("cases", "images", "readings", "findings", "offers", "events", "audit_entries", "messages"),
+    *("vital_signs", "notifications", "patients"),
+}
+
+
+@contextmanager
+def sent(record: Record) -> Iterator[list[tuple[str, Any]]]:
+    """Every statement with its parameters, while inside."""
+    found: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _x: Any, many: bool) -> None:
+        if not many and re.match(r"(SELECT|UPDATE|DELETE|WITH)\b", statement):
+            found.append((statement, parameters))
+
+    event.listen(record.engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(record.engine, "before_cursor_execute", note)
+
+
+def whole_tables(record: Record, statements: list[tuple[str, Any]]) -> dict[str, str]:
+    """Growing tables that SQLite would read from end to end, with the statement."""
+    found: dict[str, str] = {}
+    with record.engine.connect() as connection:
+        for statement, parameters in statements:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            for row in plan:
+                table = re.match(r"SCAN (?:TABLE )?(\w+)", row[3])
+                if table and table[1] in GROWS:
+                    found[table[1]] = f"{row[3]}: {statement}"
+    return found
+
+
+def live(city: City) -> None:
+    """One case through most of what can happen to it."""
+    case_id, (offer, other, *_) = city.offered()
+    city.do(offers.mark_received, city.er(offer.emergency_room_id), offer.id)
+    city.decide(offer, Decision.ACCEPT)
+    city.do(transport.acknowledge, city.settings, city.crew, case_id)
+
+
+def loops(city: City, redis_url: str) -> None:
+    relay, upkeep = Relay(city.settings), Upkeep(city.settings)
+    try:
+        for loop in (relay, upkeep):
+            loop.record.close()
+            loop.record = city.record
+        relay.ring()
+        upkeep.look()
+        upkeep._beat()
+    finally:
+        relay.hints.close()
+        relay.redis.close()
+        relay.celery.close()
+
+
+def workers(city: City, _: str) -> None:
+    city.submit_film()
+    claim = city.do(reading.claim, city.settings, ReadingKind.CLASSIFY, "me")
+    assert claim
+    city.do(reading.renew, city.settings, claim)
+    city.do(reading.done, city.settings, claim, [], {}, {})
+
+
+def readers(city: City, _: str) -> None:
+    case_id, (offer, *_) = city.offered()
+    with city.record.read() as session:
+        events.after(session, events.CONTROL_ROOM, 3)
+        events.last_seq(session, events.CONTROL_ROOM)
+        reading.dead_letters(session)
+        reading.silent(session)
+        notify.due(session)
+        heartbeat.alive(session, "relay")
+        metrics.live_cases(session)
+        for actor in (city.crew, city.er(offer.emergency_room_id), city.control):
+            access.case(session, actor, case_id)
+            access.offer(session, actor, offer.id)
+
+
+@pytest.mark.parametrize("use", [lambda city, _: live(city), loops, workers, readers])
+def test_no_look_reads_a_whole_table(city: City, redis_url: str, use: Callable[[City, str], None]):
+    if city.record.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL's plans depend on how full its tables are: tests/bench/year.py")
+    object.__setattr__(city.settings, "redis_url", redis_url)
+    city.submit_film()
+    with sent(city.record) as statements:
+        use(city, redis_url)
+    assert len(statements) > 3
+    assert whole_tables(city.record, statements) == {}
+
+
+def test_a_whole_table_would_be_seen(record: Record):
+    if record.engine.dialect.name != "sqlite":
+        pytest.skip("as above")
+    with sent(record) as statements, record.read() as session:
+        session.execute(text("SELECT id FROM cases WHERE ended_reason = 'x'"))
+    assert whole_tables(record, statements).keys() == {"cases"}
