@@ -60,7 +60,7 @@ def whole_tables(record: Record, statements: list[tuple[str, Any]]) -> dict[str,
 
 def live(city: City) -> None:
     """One case through most of what can happen to it."""
-    case_id, (offer, other, *_) = city.offered()
+    case_id, (offer, *_) = city.offered()
     city.do(offers.mark_received, city.er(offer.emergency_room_id), offer.id)
     city.decide(offer, Decision.ACCEPT)
     city.do(transport.acknowledge, city.settings, city.crew, case_id)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,6 +22,7 @@ from broker import database, migrate
 from broker.settings import Settings
 from broker.tables import Base
 from tests.conftest import BACKENDS
+from tests.migration.expanding import next_version
 from tests.servers import PostgresServer
 
 WORDS = {"status", "reason_code"}
@@ -84,6 +87,28 @@ def test_checks_and_partial_indexes_are_there_too(empty: Settings):
 def test_upgrading_twice_changes_nothing(empty: Settings):
     migrate.upgrade(empty)
     migrate.upgrade(empty)
+
+
+def test_two_that_upgrade_at_once_are_one(empty: Settings):
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(migrate.upgrade, [empty] * 3)) == [None] * 3
+
+
+def test_an_upgrade_waits_for_whoever_is_at_the_table(empty: Settings, tmp_path: Path):
+    """Longer than any statement may wait: it lets the others pass and tries again."""
+    migrate.upgrade(empty)
+    engine = database.connect(empty)
+    readers = engine.execution_options(reading=True)
+    with ThreadPoolExecutor(1) as pool, readers.connect() as reader:
+        reader.exec_driver_sql("SELECT count(*) FROM cases").all()
+        scripts = next_version(tmp_path)
+        upgrade = pool.submit(migrate.upgrade, empty, scripts=scripts)
+        with suppress(TimeoutError):
+            upgrade.result(2.5)
+        reader.rollback()
+        upgrade.result(30)
+    assert "to_come" in {column["name"] for column in inspect(engine).get_columns("cases")}
+    engine.dispose()
 
 
 def test_one_step_down_and_up_again(empty: Settings):

@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from uuid import UUID
 
 import psutil
 import pytest
 
-from broker import heartbeat
+from broker import heartbeat, migrate
 from broker.celery_app import make_celery
 from broker.lifecycle import ReadingStatus
 from broker.queues import ROUTES, Task
@@ -28,6 +29,7 @@ from tests.e2e.chaos.box import DOORS, POOLS, Box
 from tests.e2e.chaos.crowd import Crowd, Life
 from tests.e2e.chaos.inspector import Inspector
 from tests.e2e.chaos.nemesis import Nemesis, kills, restart_redis
+from tests.migration.expanding import next_version
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -195,9 +197,12 @@ def _reading(box: Box, life: Life, kind: str = "classify") -> Reading:
 
 
 def test_a_rolling_restart_refuses_and_loses_nothing(
-    box: Box, crowd: Crowd, seed: int, long_run: bool
+    box: Box, crowd: Crowd, seed: int, long_run: bool, tmp_path: Path
 ):
-    """Every part in turn, as for an update; each door by SIGTERM, every second time by SIGHUP."""
+    """Every part in turn, as for an update; each door by SIGTERM, every second time by SIGHUP.
+
+    In the middle of it the tables are expanded for a version to come.
+    """
     crowd.wait_s = 1.0  # as the page's outbox does before it sends again
     over, lives, slow = threading.Event(), [], []
 
@@ -210,11 +215,17 @@ def test_a_rolling_restart_refuses_and_loses_nothing(
     client = threading.Thread(target=load)
     client.start()
     rounds, took = 0, {}
-    until = time.monotonic() + (15 * 60 if long_run else 0)
+    lasts_s = 15 * 60 if long_run else 0
+    until, middle = time.monotonic() + lasts_s, time.monotonic() + lasts_s / 2
+    scripts: Path | None = next_version(tmp_path)
     try:
         while not rounds or time.monotonic() < until:
             rounds += 1
             for part in (*POOLS, "relay", "upkeep"):
+                if scripts and time.monotonic() >= middle and part == "relay":
+                    migrate.upgrade(box.settings, scripts=scripts)
+                    box.strike("tables expanded")
+                    scripts = None
                 took[part] = _timed(lambda part=part: box.restart(part))
             how = signal.SIGHUP if rounds % 2 == 0 else signal.SIGTERM
             for door in DOORS:
@@ -232,6 +243,7 @@ def test_a_rolling_restart_refuses_and_loses_nothing(
         f"{rounds} rounds, {len(lives) + len(slow)} cases, retries {dict(crowd.retries)}, most of "
         f"one submit {tries}, {again} readings of all begun again, seconds per part {took}"
     )
+    assert scripts is None
     assert lives
     assert tries <= 1
     assert crowd.refusals == []
