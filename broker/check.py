@@ -84,6 +84,8 @@ def run(record: Record, *, hashes: bool = False, stopped: bool = False) -> Repor
             session.execute(text("SET LOCAL statement_timeout = 0"))
         if wrong := health.schema(session):
             return Report([f"tables: {wrong}"])
+        if later := health.of_a_later_version(session):
+            report.notes.append(f"the tables are at {later}, a later version's: only what we know")
         if not sqlite:
             report.violations += rows(session, record.settings, thorough=hashes, stopped=stopped)
         stored = list(images(session))

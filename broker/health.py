@@ -105,12 +105,25 @@ def loop(session: Session, kind: str, node: str, since: datetime | None = None) 
 
 
 def schema(session: Session) -> str | None:
-    """What is wrong with the tables, or None."""
+    """What is wrong with the tables, or None; those of a later version are expanded, not wrong."""
     connection = session.connection()
-    head = ScriptDirectory.from_config(config(connection)).get_current_head()
+    scripts = ScriptDirectory.from_config(config(connection))
     if not inspect(connection).has_table("alembic_version"):
         return "the tables are not there; run goldentime migrate"
-    found = session.scalar(text("SELECT version_num FROM alembic_version"))
-    return (
-        None if found == head else f"the tables are at {found}, not {head}; run goldentime migrate"
-    )
+    found, head = revision(session), scripts.get_current_head()
+    if found == head or of_a_later_version(session):
+        return None
+    return f"the tables are at {found}, not {head}; run goldentime migrate"
+
+
+def revision(session: Session) -> str | None:
+    """The version of the tables; may be one that this version of the code does not know yet."""
+    found: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def of_a_later_version(session: Session) -> str | None:
+    """The tables' version when a later one than ours has expanded them, in an update's middle."""
+    scripts = ScriptDirectory.from_config(config(session.connection()))
+    found = revision(session)
+    return None if found in {script.revision for script in scripts.walk_revisions()} else found

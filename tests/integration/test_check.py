@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, text, update
 from sqlalchemy.orm import Session
 
-from broker import check, settings as settings_
+from broker import check, health, settings as settings_
 from broker.imagestore import ImageStore
 from broker.lifecycle import (
     CaseStatus,
@@ -246,6 +246,25 @@ def test_nothing_is_judged_by_the_clock_when_all_is_stopped(lived: City):
         session.flush()
         assert check.rows(session, lived.settings)
         assert check.rows(session, lived.settings, stopped=True) == []
+
+
+def test_tables_of_a_later_version_are_no_fault_and_of_an_earlier_one_are(lived: City):
+    """In the middle of an update the tables are expanded first; the code follows."""
+
+    def at(version: str) -> check.Report:
+        with lived.record.write() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = :at"), {"at": version})
+        return check.run(lived.record)
+
+    with lived.record.read() as session:
+        head = health.revision(session)
+    assert head
+    try:
+        later = at("9999")
+        assert (later.violations, len(later.notes)) == ([], 1)
+        assert "run goldentime migrate" in at("0003").violations[0]
+    finally:
+        at(head)
 
 
 def test_a_database_without_tables_is_one_line(tmp_path: Path):
