@@ -61,6 +61,8 @@ def set_up(settings: Settings, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
+    # At DEBUG it writes every address that is asked, and the bed feed's key travels in one.
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(process=process)
 
 

@@ -98,6 +98,16 @@ class Settings:
     """Uploads are refused (503) when the image store has less room than this."""
     upload_keep_s: float = 86400.0
     """How long the bytes of an unfinished upload wait for the rest, counted from the last piece."""
+    egen_key: str = field(default="", repr=False)
+    """Service key of Korea's bed feed (data.go.kr 15000563); empty: the feed is off."""
+    egen_regions: tuple[str, ...] = ()
+    """Regions that the bed feed is asked for: 서울특별시, or with a district 서울특별시/종로구."""
+    egen_url: str = "https://apis.data.go.kr/B552657/ErmctInfoInqireService"
+    """Address of the bed feed."""
+    egen_poll_s: float = 300.0
+    """How often the bed feed is asked; two calls per region and page, so mind the daily quota."""
+    bed_feed_silent_s: float = 1800.0
+    """The bed feed brought nothing for this long: the control room is told."""
     webhook_secret: str = ""
     """Signs notifications to pager gateways; at least 32 characters. Empty: no webhooks."""
     webhook_hosts: tuple[str, ...] = ()

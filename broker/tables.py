@@ -142,6 +142,13 @@ class EmergencyRoom(Base):
     capabilities: Mapped[list[Any]] = mapped_column(default=list)
     beds_available: Mapped[int | None]
     beds_at: Mapped[datetime | None]
+    beds_source: Mapped[str | None] = mapped_column(String(20))
+    """Who gave the figure: dispatch/beds.py:BedSource."""
+    feed_id: Mapped[str | None] = mapped_column(String(40))
+    """Its name in the bed feed (E-Gen: hpid)."""
+    reported_capabilities: Mapped[dict[str, Any] | None]
+    """What the feed says is there or not just now; believed for a while (dispatch/beds.py)."""
+    reported_at: Mapped[datetime | None]
     diversion_until_at: Mapped[datetime | None]
     diversion_reason: Mapped[str | None] = mapped_column(String(200))
     active: Mapped[bool] = mapped_column(default=True)
@@ -153,7 +160,26 @@ class EmergencyRoom(Base):
     __table_args__ = (
         CheckConstraint("latitude BETWEEN -90 AND 90", name="latitude"),
         CheckConstraint("longitude BETWEEN -180 AND 180", name="longitude"),
+        Index("uq_emergency_rooms_feed_id", "feed_id", unique=True),
     )
+
+
+class BedFeed(Base):
+    """How the feed of free beds is doing; one row, taken by whoever asks next."""
+
+    __tablename__ = "bed_feeds"
+    name: Mapped[str] = mapped_column(String(20), primary_key=True)
+    due_at: Mapped[datetime]
+    polled_at: Mapped[datetime | None]
+    succeeded_at: Mapped[datetime | None]
+    since_at: Mapped[datetime]
+    """When it was switched on: silence is counted from here until the first success."""
+    error: Mapped[str | None] = mapped_column(String(200))
+    """Why the last try brought nothing."""
+    report: Mapped[dict[str, Any] | None]
+    """Counts of the last success, and what was left out."""
+    alarmed_at: Mapped[datetime | None]
+    """The control room was told that it is silent, and not yet that it is back."""
 
 
 class Account(Base):

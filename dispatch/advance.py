@@ -17,7 +17,7 @@ from broker import database, events
 from broker.lifecycle import CaseStatus, NotificationStep, OfferStatus, ReadingStatus
 from broker.settings import EscalationSteps, Settings
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import access, amend, notify, offers
+from dispatch import access, amend, beds, notify, offers
 from dispatch.access import SYSTEM
 from dispatch.assessing import as_json, assess, current_readings
 from dispatch.transition import (
@@ -204,8 +204,8 @@ def _missing_at_holder(session: Session, case: Case, more: list[str]) -> list[st
     holder = access.holding_emergency_room(session, case.id)
     if holder is None or not more:
         return []
-    room = session.get_one(EmergencyRoom, holder)
-    return [need for need in more if need not in room.capabilities]
+    offered = beds.capabilities(session.get_one(EmergencyRoom, holder), database.now(session))
+    return [need for need in more if need not in offered]
 
 
 def _next(case: Case, remind_s: float, unplaced_at: datetime, now: datetime) -> datetime:

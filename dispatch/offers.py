@@ -30,7 +30,7 @@ from broker.lifecycle import (
 )
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import access, notify, routing
+from dispatch import access, beds, notify, routing
 from dispatch.access import Actor
 from dispatch.routing import Chosen, EmergencyCentreLevel, EmergencyRoomFacts, Ranked
 from dispatch.transition import (
@@ -193,7 +193,7 @@ def facts(rooms: Sequence[EmergencyRoom], now: datetime) -> list[EmergencyRoomFa
             name=room.name,
             latitude=place.latitude if place else None,
             longitude=place.longitude if place else None,
-            capabilities=frozenset(Capability(c) for c in room.capabilities),
+            capabilities=beds.capabilities(room, now),
             on_diversion=_diverted(room, now),
             beds_available=room.beds_available,
             beds_at=room.beds_at,

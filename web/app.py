@@ -22,6 +22,7 @@ from web import (
     ambulance,
     assets,
     auth,
+    beds,
     cases,
     emergency_room,
     errors,
@@ -97,6 +98,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         cases.blueprint,
         films.blueprint,
         emergency_room.blueprint,
+        beds.blueprint,
         operations.blueprint,
         operations.health,
     ):

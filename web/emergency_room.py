@@ -12,7 +12,7 @@ from broker import database, events
 from broker.errors import NotFound
 from broker.lifecycle import HELD_CASES, OPEN_OFFERS, OfferStatus, Role
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import access, advance, basis, instructions, offers, outcome
+from dispatch import access, advance, basis, beds, instructions, offers, outcome
 from dispatch.access import Actor
 from dispatch.offers import Decision
 from web import schemas
@@ -133,14 +133,14 @@ def set_diversion(data: dict[str, Any], emergency_room_id: UUID) -> EmergencyRoo
 @blueprint.route("/emergency-rooms/<uuid:emergency_room_id>/beds", methods=["POST"])
 @blueprint.arguments(schemas.BedsIn)
 @blueprint.response(200, schemas.DiversionOut)
-@allow(Role.EMERGENCY_ROOM, Role.CONTROL_ROOM)
+@allow(Role.EMERGENCY_ROOM, Role.CONTROL_ROOM, Role.ADMIN)
 def set_beds(data: dict[str, Any], emergency_room_id: UUID) -> EmergencyRoom:
     """How many beds you have free just now; ranking believes it for a while."""
     who = actor()
 
     def unit(session: Any) -> EmergencyRoom:
         room = _own_room(session, who, emergency_room_id)
-        room.beds_available, room.beds_at = data["available"], database.now(session)
+        beds.set_by_hand(session, room, data["available"], who.role)
         _tell_room(session, who, room, "beds", available=data["available"])
         return room
 
@@ -178,9 +178,10 @@ def instruct(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
 
 
 def _own_room(session: Any, who: Actor, emergency_room_id: UUID) -> EmergencyRoom:
-    """The ER that somebody may speak for: its own, or any for the control room."""
+    """The ER that somebody may speak for: its own, or any for control room and administrators."""
     room: EmergencyRoom | None = session.get(EmergencyRoom, emergency_room_id)
-    own = who.role is Role.CONTROL_ROOM or who.emergency_room_id == emergency_room_id
+    every = who.role in {Role.CONTROL_ROOM, Role.ADMIN}
+    own = every or who.emergency_room_id == emergency_room_id
     if room is None or not own:
         raise NotFound(f"there is no emergency room {emergency_room_id}, or it is not yours")
     return room

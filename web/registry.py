@@ -15,6 +15,7 @@ from broker.errors import Conflict, Invalid, NotFound
 from broker.lifecycle import Role
 from broker.tables import Account, Ambulance, DeviceToken, EmergencyRoom
 from dispatch import notify
+from dispatch.beds import BedSource
 from dispatch.routing import EmergencyCentreLevel
 from dispatch.triage import Capability
 from web import auth
@@ -43,6 +44,9 @@ def put_emergency_room(db: Session, facts: Mapping[str, Any]) -> EmergencyRoom:
         raise Invalid(f"emergency room {room.name!r}: {fault}")
     if facts.get("beds_available") is not None:
         room.beds_available, room.beds_at = int(facts["beds_available"]), database.now(db)
+        room.beds_source = BedSource.ADMIN.value
+    if "feed_id" in facts:
+        room.feed_id = facts["feed_id"]
     room.diversion_until_at = (
         database.now(db) + timedelta(hours=1) if facts.get("on_diversion") else None
     )

@@ -24,6 +24,7 @@ from dispatch.instructions import Item
 from dispatch.news2 import Consciousness
 from dispatch.offers import Decision
 from dispatch.outcome import Disposition
+from dispatch.rules import Capability
 
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
@@ -280,6 +281,53 @@ class InstructionsIn(In):
         fields.Enum(Item, by_value=True), load_default=list, validate=validate.Length(max=len(Item))
     )
     note = _text(1000)
+
+
+class CapabilitiesIn(In):
+    """What an ER offers around the clock."""
+
+    capabilities = fields.List(
+        fields.Enum(Capability, by_value=True), required=True, validate=validate.Length(max=50)
+    )
+
+
+class BedRoomOut(Schema):
+    """An ER's bed figure, its age and who gave it."""
+
+    id = fields.UUID()
+    name = fields.String()
+    name_ko = fields.String(allow_none=True)
+    feed_id = fields.String(allow_none=True)
+    beds_available = fields.Integer(allow_none=True)
+    beds_at = fields.AwareDateTime(allow_none=True)
+    beds_source = fields.String(allow_none=True)
+    age_s = fields.Float(allow_none=True)
+    late = fields.Boolean(metadata={"description": "older than 15 minutes, or never given"})
+    future = fields.Boolean(metadata={"description": "its time lies ahead: not believed"})
+    capabilities = fields.List(fields.String())
+    offered_now = fields.List(
+        fields.String(),
+        metadata={"description": "its own list, changed by what the feed said in the last hour"},
+    )
+    reported_at = fields.AwareDateTime(allow_none=True)
+    diversion_until_at = fields.AwareDateTime(allow_none=True)
+
+
+class BedFeedOut(Schema):
+    """How the feed of free beds is doing."""
+
+    on = fields.Boolean()
+    age_s = fields.Float(allow_none=True, metadata={"description": "since its last success"})
+    silent = fields.Boolean()
+    error = fields.String(allow_none=True)
+    report = fields.Dict(allow_none=True)
+
+
+class BedBoardOut(Schema):
+    """Every ER's beds, and the feed."""
+
+    feed = fields.Nested(BedFeedOut)
+    rooms = fields.List(fields.Nested(BedRoomOut))
 
 
 class MessageIn(In):

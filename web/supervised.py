@@ -26,6 +26,7 @@ from broker.errors import GoldentimeError
 from broker.parent import end_with
 from broker.record import Record
 from broker.settings import Settings
+from dispatch import egen
 
 START_S = 120.0
 STOP_S = 20.0
@@ -120,6 +121,11 @@ def parts(settings: Settings) -> list[Part]:
         ),
         Part("relay", (python, "-m", "broker.relay")),
         Part("upkeep", (python, "-m", "workers.upkeep")),
+        *(
+            [Part("bed_feed", (python, "-m", "workers.bed_feed"))]
+            if egen.configured(settings)
+            else []
+        ),
         Part(
             "gateway",
             (
@@ -258,6 +264,7 @@ class Supervisor:
             "gateway": door(settings.public_url + "/readyz"),
             "stream": door(settings.stream_url + "/healthz"),
             **{kind: loop(kind) for kind in health.LOOPS},
+            **({"bed_feed": loop("bed_feed")} if egen.configured(settings) else {}),
         }
 
     def _configuration(self) -> str:

@@ -27,7 +27,7 @@ from broker.record import Record
 from broker.settings import Settings
 from broker.tables import Case
 from broker.watchdog import Watchdog
-from dispatch import advance, notify, reading, rules, uploads
+from dispatch import advance, beds, notify, reading, rules, uploads
 from workers.delivering import deliver
 
 T = TypeVar("T")
@@ -69,6 +69,7 @@ class Upkeep:
                 if time.monotonic() >= next_reap:
                     self.store.reap(REAP_AFTER_S, time.time())
                     self.sweep_uploads()
+                    self.record.again(lambda s: beds.alarm_if_silent(s, self.settings))
                     next_reap = time.monotonic() + 60
             except DatabaseBusy as error:
                 self._log.warning("the database is busy", action="upkeep.busy", **error.extra)

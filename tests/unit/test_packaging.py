@@ -23,8 +23,9 @@ from broker.queues import ROUTES, Queue, Task
 ROOT = Path(__file__).parents[2]
 SERVICES = {
     *("redis", "postgres", "migrate", "gateway", "stream", "relay"),
-    *("classify", "detect", "dispatch", "upkeep"),
+    *("classify", "detect", "dispatch", "upkeep", "bed_feed"),
 }
+LOOPS = {*health.LOOPS, *health.OPTIONAL_LOOPS}
 POOLS = {queue.value for queue in Queue}
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 
@@ -67,7 +68,7 @@ def test_every_service_is_there_and_has_a_health_check(compose: dict[str, Any]) 
     assert set(services) == SERVICES
     assert [name for name, s in services.items() if not s["healthcheck"].get("test")] == []
     for name in SERVICES - {"redis", "postgres"}:
-        ending = ["--end-frozen"] if name in health.LOOPS else []  # Docker ends nobody by itself
+        ending = ["--end-frozen"] if name in LOOPS else []  # Docker ends nobody by itself
         assert services[name]["healthcheck"]["test"][1:] == ["goldentime", "health", name, *ending]
 
 

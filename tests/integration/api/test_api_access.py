@@ -38,6 +38,9 @@ WHO = {
 OUTSIDERS = {"crew_other", "er_loser", "er_never"}
 Body = Callable[[], dict[str, Any]]
 BODIES: dict[tuple[str, str], Body] = {
+    ("put", "/emergency-rooms/{emergency_room_id}/capabilities"): lambda: {
+        "json": {"capabilities": []}
+    },
     ("post", "/cases"): lambda: {
         "json": {"position": HERE},
         "headers": {"Idempotency-Key": f"matrix-{uuid4()}"},

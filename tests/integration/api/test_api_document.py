@@ -106,14 +106,15 @@ emergency_room: post /offers/{offer_id}/received, post /offers/{offer_id}/decisi
   put /cases/{case_id}/outcome
 crew emergency_room: post /cases/{case_id}/close
 control_room crew: post /cases/{case_id}/cancel
-control_room emergency_room: post /emergency-rooms/{emergency_room_id}/diversion,
-  post /emergency-rooms/{emergency_room_id}/beds
+control_room emergency_room: post /emergency-rooms/{emergency_room_id}/diversion
+admin control_room emergency_room: post /emergency-rooms/{emergency_room_id}/beds
+admin: put /emergency-rooms/{emergency_room_id}/capabilities
 control_room crew emergency_room: get /cases, get /cases/{case_id}, get /cases/{case_id}/image,
   get /emergency-rooms, get /events, get /inbox, get /cases/{case_id}/messages,
   post /cases/{case_id}/messages, post /messages/{message_id}/seen, get /offers,
   get /offers/{offer_id}, get /cases/{case_id}/image/preview,
   get /cases/{case_id}/image/dicom, get /cases/{case_id}/image/heatmap
-admin control_room operations: get /operations/cases, get /operations/queues,
+admin control_room operations: get /beds, get /operations/cases, get /operations/queues,
   get /operations/dead-letters
 admin operations: post /operations/cases/{case_id}/requeue, get /metrics,
   post /operations/dead-letters/{reading_id}/close,
