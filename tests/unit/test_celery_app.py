@@ -12,8 +12,21 @@ from kombu.utils import functional
 
 from broker.celery_app import RECONNECT_MAX_S, make_celery
 from broker.settings import Settings
+from web import supervised
 
+ROOT = Path(__file__).parents[2]
 NOBODY = "redis://127.0.0.1:1/0"
+
+
+def test_a_pool_that_is_told_to_end_never_sleeps_in_the_signal(tmp_path: Path) -> None:
+    """Celery's soft shutdown sleeps in the handler, also in the middle of a write to the record.
+
+    A heartbeat that was being written then held SQLite's lock for 25 s: nobody else could write.
+    """
+    app = make_celery(Settings(data_dir=tmp_path, redis_url=NOBODY))
+    assert app.conf.worker_soft_shutdown_timeout == 0
+    assert "REMAP_SIGTERM" not in supervised.RUNTIME
+    assert "REMAP_SIGTERM" not in (ROOT / "docker-compose.yml").read_text("utf-8")
 
 
 class Enough(Exception):

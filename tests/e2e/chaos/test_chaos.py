@@ -84,7 +84,7 @@ def test_redis_away_fails_no_submission(box: Box, crowd: Crowd, how: str, long_r
     back = time.time()
     for life in lives:
         crowd.offers(life)
-    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading", 300)
     with box.record.read() as session:
         of_these = Reading.case_id.in_([UUID(life.case_id) for life in lives])
         ends = [r.finished_at.timestamp() - back for r in session.query(Reading).where(of_these)]
