@@ -20,6 +20,8 @@ from broker.settings import Settings
 
 T = TypeVar("T")
 BUSY_TRIES = 3
+BUSY_TRIES_S = 8.0
+"""No new try begins later: clients wait 15 s for an answer, and one try may take 5."""
 RACE_TRIES = 12
 """Every lost race has a winner, so as many tries as ERs that may answer at once are enough."""
 
@@ -69,6 +71,7 @@ class Record:
         The unit must read all that it decides on inside itself.
         """
         busy = races = 0
+        began = time.monotonic()
         while True:
             try:
                 with self.write() as session:
@@ -79,6 +82,6 @@ class Record:
                     raise
             except DatabaseBusy:
                 busy += 1
-                if busy >= BUSY_TRIES:
+                if busy >= BUSY_TRIES or time.monotonic() - began > BUSY_TRIES_S:
                     raise
             time.sleep(random.uniform(0, 0.01 * (races + 10 * busy)))  # jitter

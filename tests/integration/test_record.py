@@ -1,0 +1,75 @@
+"""Units of work when the database is busy: waited for, tried again whole, given up in time."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from broker import record as record_
+from broker.errors import DatabaseBusy
+from broker.record import Record
+from broker.tables import Ambulance
+
+
+@contextmanager
+def locked(record: Record, for_s: float) -> Iterator[None]:
+    """Somebody else holds SQLite's write lock, past what one try waits for it."""
+    path = record.engine.url.database
+    assert path
+    held = threading.Event()
+
+    def hold() -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            held.set()
+            time.sleep(for_s)
+            connection.execute("ROLLBACK")
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+    yield
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def only_sqlite(record: Record) -> None:
+    if record.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL locks rows, not the file")
+
+
+def add(session: Session) -> None:
+    session.add(Ambulance(call_sign="Golden 99"))
+
+
+def test_a_lock_that_outlasts_one_try_costs_time_only(record: Record):
+    with locked(record, 6):
+        record.again(add)
+    with record.read() as session:
+        assert session.scalar(select(func.count()).select_from(Ambulance)) == 1
+
+
+def test_whoever_asks_is_told_before_it_stops_listening(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+):
+    """No third try of 5 s begins: with the second the answer comes before a client's 15 s."""
+    monkeypatch.setattr(record_, "BUSY_TRIES_S", 0.5)
+    tries = 0
+
+    def unit(session: Session) -> None:
+        nonlocal tries
+        tries += 1
+        add(session)
+        session.flush()
+
+    with locked(record, 6), pytest.raises(DatabaseBusy):
+        record.again(unit)
+    assert tries == 1
+    record.again(unit)
