@@ -47,12 +47,23 @@ class BackupFailed(GoldentimeError):
 def make(settings: Settings, folder: Path) -> Path:
     """Add a backup to a folder while the installation runs; returns its manifest.
 
-    Raises BackupFailed when the database cannot be copied. A film that is missing or damaged is
-    named in the manifest. That is written last: an unfinished backup is never mistaken for one.
+    Raises BackupFailed when the database cannot be copied, and leaves nothing of that try. A film
+    that is missing or damaged is named in the manifest. That is written last: an unfinished backup
+    is never mistaken for one.
     """
     made_at = datetime.now(UTC)
     target = folder / made_at.strftime("%Y%m%dT%H%M%S.%fZ")
-    target.mkdir(parents=True)
+    try:
+        target.mkdir(parents=True)
+        return _make(settings, folder, target, made_at)
+    except (OSError, sqlite3.Error) as error:
+        raise BackupFailed(f"{folder}: {error}") from error
+    finally:
+        if not (target / MANIFEST).is_file():  # it would fill the disk, try by try
+            shutil.rmtree(target, ignore_errors=True)
+
+
+def _make(settings: Settings, folder: Path, target: Path, made_at: datetime) -> Path:
     url = make_url(settings.database)
     sqlite = url.get_backend_name() == "sqlite"
     dump = target / ("goldentime.sqlite3" if sqlite else "goldentime.dump")
@@ -98,9 +109,7 @@ def bring_back(settings: Settings, manifest: Path) -> check.Report:
     Refuses a target that holds a database or images. Every file is compared with its hash before
     the database is put in place, which happens last.
     """
-    facts = json.loads(manifest.read_text(encoding="utf-8"))
-    if facts.get("format") != FORMAT:
-        raise BackupFailed(f"{manifest}: format {facts.get('format')!r}, not {FORMAT}")
+    facts = _read(manifest)
     url = make_url(settings.database)
     if facts["database"]["kind"] != url.get_backend_name():
         raise BackupFailed(
@@ -130,6 +139,18 @@ def bring_back(settings: Settings, manifest: Path) -> check.Report:
         return check.run(record, hashes=True, stopped=True)
     finally:
         record.close()
+
+
+def _read(manifest: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(manifest.read_text(encoding="utf-8"))
+        if facts["format"] != FORMAT:
+            raise BackupFailed(f"{manifest}: format {facts['format']!r}, not {FORMAT}")
+        if not {"database", "images"} <= facts.keys():
+            raise BackupFailed(f"{manifest} says nothing of the database or of the images")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BackupFailed(f"{manifest} is damaged: {error}; take an older backup") from error
+    return dict(facts)
 
 
 def backup(argv: list[str]) -> int:
@@ -185,6 +206,7 @@ def _dump_postgres(settings: Settings, url: URL, target: Path) -> list[Stored]:
         with engine.connect() as connection:
             connection = connection.execution_options(isolation_level="REPEATABLE READ")
             connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            connection.execute(text("SET LOCAL statement_timeout = 0"))  # years of films
             snapshot = connection.scalar(text("SELECT pg_export_snapshot()"))
             command = [tool, "--format=custom", "--no-owner", f"--snapshot={snapshot}"]
             _call(settings, url, [*command, f"--file={target}"])
@@ -209,8 +231,12 @@ def _refuse_unless_empty(settings: Settings, url: URL) -> None:
     if settings.images.is_dir() and any(settings.images.iterdir()):
         raise BackupFailed(f"{settings.images} holds images; restore into an empty folder")
     if url.get_backend_name() == "sqlite":
-        if url.database and Path(url.database).exists():
-            raise BackupFailed(f"{url.database} is there already; restore where there is none")
+        # A journal of another database would be played into this one, and destroy it.
+        for ending in ("", "-journal", "-wal"):
+            if url.database and Path(f"{url.database}{ending}").exists():
+                raise BackupFailed(
+                    f"{url.database}{ending} is there already; restore where there is none"
+                )
         return
     engine = database.connect(settings)
     try:
@@ -264,8 +290,8 @@ def _call(settings: Settings, url: URL, command: list[str]) -> None:
 
 
 def _keep(source: Path, target: Path) -> None:
-    """Copy a film into the pool unless it lies there already."""
-    if target.is_file():
+    """Copy a film into the pool unless it lies there already, as long as the film is."""
+    if target.is_file() and target.stat().st_size == source.stat().st_size:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as unfinished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import random
 import shutil
@@ -190,6 +191,59 @@ def test_a_lost_film_is_named_and_the_rest_is_saved(
     monkeypatch.setattr(settings_, "from_env", lambda: empty_box)
     assert backup.restore([str(tmp_path / "backups")]) == 1
     assert "not in the store" in capsys.readouterr().out
+
+
+def test_a_copy_that_was_cut_short_is_made_again(city: City, empty_box: Settings, tmp_path: Path):
+    submit_with_film(city, 1)
+    backup.make(city.settings, tmp_path)
+    film = next((tmp_path / "images").glob("*/*"))
+    film.write_bytes(film.read_bytes()[:100])
+    manifest = backup.make(city.settings, tmp_path)
+    assert backup.bring_back(empty_box, manifest).violations == []
+
+
+def test_a_full_backup_disk_is_told_and_leaves_nothing(
+    city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    submit_with_film(city, 1)
+
+    def full(_path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backup, "_sync", full)
+        with pytest.raises(BackupFailed, match="No space left on device"):
+            backup.make(city.settings, tmp_path / "backups")
+    assert list((tmp_path / "backups").glob("2*")) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(BackupFailed, match="Not a directory"):
+        backup.make(city.settings, tmp_path / "file")
+
+
+@pytest.mark.parametrize("said", ["", "{", "[]", "{}", '{"format": 2}', '{"format": 1}'])
+def test_a_manifest_that_is_none(empty_box: Settings, tmp_path: Path, said: str):
+    manifest = tmp_path / backup.MANIFEST
+    manifest.write_text(said)
+    with pytest.raises(BackupFailed, match=r"damaged|format|says nothing"):
+        backup.bring_back(empty_box, manifest)
+
+
+@pytest.mark.parametrize("ending", ["-journal", "-wal"])
+def test_a_journal_that_somebody_left_is_no_empty_box(
+    city: City, empty_box: Settings, tmp_path: Path, ending: str
+):
+    """SQLite would play it into the restored database."""
+    database = make_url(empty_box.database).database
+    if not empty_box.database.startswith("sqlite"):
+        pytest.skip("PostgreSQL keeps its log to itself")
+    manifest = backup.make(city.settings, tmp_path / "backups")
+    left = Path(f"{database}{ending}")
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_bytes(b"of another life")
+    with pytest.raises(BackupFailed, match=f"{ending} is there already"):
+        backup.bring_back(empty_box, manifest)
+    left.unlink()
+    assert backup.bring_back(empty_box, manifest).violations == []
 
 
 def test_an_unfinished_backup_is_none(city: City, tmp_path: Path):
