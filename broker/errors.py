@@ -67,6 +67,13 @@ class SignInFailed(NotSignedIn):
     code = "sign_in_failed"
 
 
+class SecretSpent(BadRequest):
+    """This link was used already or is too old; ask your administrator for a new one."""
+
+    code = "secret_spent"
+    status = 410
+
+
 class NotAllowed(GoldentimeError):
     """Your role may not do this."""
 
@@ -92,6 +99,12 @@ class LostRace(Conflict):
     """Somebody else changed this case at the same moment; look again."""
 
     code = "lost_race"
+
+
+class ChangedMeanwhile(Conflict):
+    """Somebody else changed this since you opened it; look again."""
+
+    code = "changed_meanwhile"
 
 
 class IllegalTransition(Conflict):

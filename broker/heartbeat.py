@@ -9,7 +9,7 @@ import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import case, delete, select
+from sqlalchemy import case, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -20,8 +20,8 @@ STALE_S = 20.0
 """A process silent for longer is taken for dead (RELIABILITY P3)."""
 
 
-def beat(session: Session, name: str, kind: str) -> None:
-    """Write this process's sign of life."""
+def beat(session: Session, name: str, kind: str, *, progress: bool = True) -> None:
+    """Write this process's sign of life; `progress`: it has finished something since the last."""
     now = database.now(session)
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     # Two processes of one name may start at the same moment: neither may fail.
@@ -32,6 +32,7 @@ def beat(session: Session, name: str, kind: str) -> None:
         born_ticks=born_ticks(os.getpid()),
         started_at=now,
         beat_at=now,
+        progress_at=now if progress else None,
     )
     session.execute(
         new.on_conflict_do_update(
@@ -45,6 +46,7 @@ def beat(session: Session, name: str, kind: str) -> None:
                     column: new.excluded[column]
                     for column in ("kind", "pid", "born_ticks", "beat_at")
                 },
+                "progress_at": func.coalesce(new.excluded.progress_at, Heartbeat.progress_at),
             },
         )
     )
@@ -65,6 +67,11 @@ def alive(session: Session, kind: str) -> list[Heartbeat]:
     return list(
         session.scalars(select(Heartbeat).where(Heartbeat.kind == kind, Heartbeat.beat_at >= since))
     )
+
+
+def node_of(name: str) -> str:
+    """The machine in a process's name, kind@node or kind@node:pid."""
+    return name.partition("@")[2].partition(":")[0]
 
 
 def forget_old(session: Session) -> None:

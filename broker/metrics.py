@@ -1,90 +1,121 @@
 """Figures from rows and queue lengths; never from the memory of an event listener.
 
-Everything is true at the moment it is asked for and survives a restart. Nothing clinical.
+Everything is true at the moment it is asked for and survives a restart. Nothing clinical. Names,
+labels and meanings of what Prometheus reads stand in docs/operations.md, which a test compares.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import redis
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from broker import database
+from broker import board, canary, database, pauses, stages
 from broker.celery_app import KEY_PREFIX
 from broker.heartbeat import STALE_S
-from broker.lifecycle import LIVE_CASES, ReadingKind, ReadingStatus
+from broker.lifecycle import (
+    LIVE_CASES,
+    AlarmCode,
+    NotificationStatus,
+    ReadingKind,
+    ReadingStatus,
+    Role,
+)
+from broker.queues import Queue
 from broker.settings import Settings
-from broker.tables import Ambulance, Case, Heartbeat, Reading
+from broker.tables import (
+    Alarm,
+    AuditEntry,
+    Case,
+    EmergencyRoom,
+    Heartbeat,
+    Image,
+    Notification,
+    Offer,
+    Reading,
+)
 
 SAMPLE = 500
 """Latest readings that the waiting times are taken from."""
+SHIFT = timedelta(hours=8)
+PREFIX = "goldentime_"
 
 
 def figures(session: Session, settings: Settings) -> dict[str, Any]:
     """Queues, processes and cases by status, now."""
     now = database.now(session)
     bells = doorbells(settings)
-    by_status: dict[str, int] = {
-        str(status): count
-        for status, count in session.execute(
-            select(Case.status, func.count()).group_by(Case.status)
-        )
-    }
     return {
         "queues": [
-            {**_queue(session, kind, now), "doorbells": (bells or {}).get(kind.value)}
-            for kind in ReadingKind
+            queue for queue in queues(session, bells) if queue["kind"] != Queue.DISPATCH.value
         ],
-        "processes": [
-            {
-                "name": row.name,
-                "kind": row.kind,
-                "beat_at": row.beat_at,
-                "alive": (now - row.beat_at).total_seconds() < STALE_S,
-            }
-            for row in session.scalars(select(Heartbeat).order_by(Heartbeat.name))
-        ],
-        "cases_by_status": by_status,
+        "processes": processes(session),
+        "cases_by_status": cases_by_status(session),
         "redis_answers": bells is not None,
         "at": now,
     }
 
 
-def live_cases(session: Session, limit: int = 200) -> list[dict[str, Any]]:
-    """Live cases, the nearest deadline first, without anything clinical."""
+def cases_by_status(session: Session) -> dict[str, int]:
+    """How many cases there are in each state; those without one are left out."""
+    return {
+        str(status): count
+        for status, count in session.execute(
+            select(Case.status, func.count()).group_by(Case.status)
+        )
+    }
+
+
+def processes(session: Session) -> list[dict[str, Any]]:
+    """Every process that beat within the last hour."""
     now = database.now(session)
-    dead = (
-        select(func.count())
-        .select_from(Reading)
-        .where(Reading.case_id == Case.id, Reading.status == ReadingStatus.FAILED)
-        .scalar_subquery()
-    )
-    rows = session.execute(
-        select(Case, Ambulance.call_sign, dead)
-        .join(Ambulance)
-        .where(Case.status.in_(LIVE_CASES))
-        .order_by(Case.deadline_at)
-        .limit(limit)
-    )
     return [
         {
-            "id": case.id,
-            "status": case.status,
-            "acuity": case.acuity,
-            "call_sign": call_sign,
-            "round": case.round,
-            "age_s": (now - case.received_at).total_seconds(),
-            "deadline_in_s": (case.deadline_at - now).total_seconds() if case.deadline_at else None,
-            "partial": case.partial,
-            "needs_review": case.needs_review,
-            "dead_readings": dead_readings,
+            "name": row.name,
+            "kind": row.kind,
+            "started_at": row.started_at,
+            "beat_at": row.beat_at,
+            "progress_at": row.progress_at,
+            "alive": (now - row.beat_at).total_seconds() < STALE_S,
         }
-        for case, call_sign, dead_readings in rows
+        for row in session.scalars(select(Heartbeat).order_by(Heartbeat.name))
     ]
+
+
+def queues(session: Session, bells: Mapping[str, int] | None) -> list[dict[str, Any]]:
+    """Depth, age, progress and pause of each queue from rows, and what Redis holds beside it."""
+    now = database.now(session)
+    stopped, flights = pauses.in_force(session), canary.flights(session)
+    found = []
+    for queue in Queue:
+        row = (
+            _dispatch(session, now)
+            if queue is Queue.DISPATCH
+            else _reading_queue(session, ReadingKind(queue.value), now)
+        )
+        pause, flight = stopped.get(queue), flights.get(queue)
+        row["doorbells"] = (bells or {}).get(queue.value)
+        row["pause"] = pause and {
+            "reason": pause.reason,
+            "paused_at": pause.paused_at,
+            "paused_by": pause.paused_by,
+            "resume_at": pause.resume_at,
+        }
+        row["canary"] = flight and {
+            "sent_at": flight.sent_at,
+            "done_at": flight.done_at,
+            "error": flight.error,
+            "roundtrip_s": flight.roundtrip_s,
+        }
+        found.append(row)
+    return found
 
 
 def doorbells(settings: Settings) -> dict[str, int] | None:
@@ -94,9 +125,9 @@ def doorbells(settings: Settings) -> dict[str, int] | None:
     )
     try:
         with client.pipeline(transaction=False) as pipe:
-            for kind in ReadingKind:
-                pipe.llen(f"{KEY_PREFIX}{kind.value}")
-            return dict(zip((k.value for k in ReadingKind), pipe.execute(), strict=True))
+            for queue in Queue:
+                pipe.llen(f"{KEY_PREFIX}{queue.value}")
+            return dict(zip((queue.value for queue in Queue), pipe.execute(), strict=True))
     except redis.RedisError:
         return None
     finally:
@@ -104,50 +135,296 @@ def doorbells(settings: Settings) -> dict[str, int] | None:
 
 
 def exposition(session: Session, settings: Settings) -> bytes:
-    """The same figures in Prometheus' text format."""
-    now = figures(session, settings)
-    registry = CollectorRegistry()
-    gauges = {
-        name: Gauge(f"goldentime_{name}", meaning, ["kind"], registry=registry)
-        for name, meaning in {
-            "queue_pending": "Readings that wait",
-            "queue_running": "Readings under a lease",
-            "dlq_depth": "Readings that gave up and nobody closed",
-            "queue_oldest_age_seconds": "Age of the reading that waits longest",
-            "stage_wait_p95_seconds": "95th percentile of submission to finished reading",
-        }.items()
-    }
-    for queue in now["queues"]:
-        kind = queue["kind"]
-        gauges["queue_pending"].labels(kind).set(queue["pending"])
-        gauges["queue_running"].labels(kind).set(queue["running"])
-        gauges["dlq_depth"].labels(kind).set(queue["dead"])
-        gauges["queue_oldest_age_seconds"].labels(kind).set(queue["oldest_pending_s"] or 0)
-        gauges["stage_wait_p95_seconds"].labels(kind).set(queue["wait_p95_s"] or 0)
-    cases = Gauge("goldentime_cases", "Cases by status", ["status"], registry=registry)
-    for status, count in now["cases_by_status"].items():
-        cases.labels(status).set(count)
-    alive = Gauge("goldentime_processes_alive", "Fresh heartbeats", ["kind"], registry=registry)
-    for process in now["processes"]:
-        alive.labels(process["kind"]).inc(int(process["alive"]))
-    Gauge("goldentime_redis_up", "Redis answers", registry=registry).set(now["redis_answers"])
+    """Every figure in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Now(session, settings))
     return generate_latest(registry)
 
 
-def _queue(session: Session, kind: ReadingKind, now: datetime) -> dict[str, Any]:
+class _Now(Collector):
+    """The metrics of one look; rows are read while Prometheus' library asks."""
+
+    def __init__(self, session: Session, settings: Settings) -> None:
+        self._session, self._settings = session, settings
+
+    def collect(self) -> Iterator[Metric]:
+        """Gauges of this moment, then the histograms that samples count on."""
+        bells = doorbells(self._settings)
+        yield _gauge("redis_up", "1: Redis answers", [], [((), float(bells is not None))])
+        yield from self._queues(bells)
+        yield from self._processes()
+        yield from self._cases()
+        yield from self._people()
+        yield from self._histograms()
+
+    def _queues(self, bells: Mapping[str, int] | None) -> Iterator[Metric]:
+        rows = queues(self._session, bells)
+        now = database.now(self._session)
+        per_queue: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
+            "queue_depth": ("Rows that wait", lambda q: q["pending"]),
+            "queue_running": ("Rows under a lease", lambda q: q["running"]),
+            "queue_oldest_age_seconds": (
+                "Age of the row that waits longest",
+                lambda q: q["oldest_pending_s"] or 0.0,
+            ),
+            "queue_doorbells": ("Messages in Redis", lambda q: q["doorbells"]),
+            "queue_paused": ("1: paused by a person", lambda q: float(bool(q["pause"]))),
+            "queue_last_progress_seconds": (
+                "Since a row of this queue was last finished",
+                lambda q: q["progress_at"] and (now - q["progress_at"]).total_seconds(),
+            ),
+            "canary_roundtrip_seconds": (
+                "From bell to row of the last canary that came back",
+                lambda q: q["canary"] and q["canary"]["roundtrip_s"],
+            ),
+            "canary_age_seconds": (
+                "Since the last canary was sent that has not come back; 0 when it has",
+                lambda q: _canary_age_s(q["canary"], now),
+            ),
+            "dlq_depth": ("Rows that gave up and nobody closed", lambda q: q["dead"]),
+            "dlq_oldest_age_seconds": (
+                "Since the first of them gave up",
+                lambda q: q["oldest_dead_s"] or 0.0,
+            ),
+        }
+        for name, (meaning, value) in per_queue.items():
+            yield _gauge(name, meaning, ["queue"], [((row["kind"],), value(row)) for row in rows])
+
+    def _processes(self) -> Iterator[Metric]:
+        rows = processes(self._session)
+        now = database.now(self._session)
+        kinds = {row["kind"]: 0.0 for row in rows}
+        for row in rows:
+            kinds[row["kind"]] += float(row["alive"])
+        yield _gauge(
+            "processes_alive",
+            "Processes with a fresh sign of life",
+            ["kind"],
+            [((kind,), count) for kind, count in kinds.items()],
+        )
+        yield _gauge(
+            "worker_last_progress_seconds",
+            "Since a process last finished something; those that beat",
+            ["process"],
+            [
+                ((row["name"],), (now - row["progress_at"]).total_seconds())
+                for row in rows
+                if row["alive"] and row["progress_at"]
+            ],
+        )
+
+    def _cases(self) -> Iterator[Metric]:
+        live = board.live(self._session)
+        yield _gauge(
+            "cases",
+            "Cases by state",
+            ["status"],
+            [((status,), n) for status, n in cases_by_status(self._session).items()],
+        )
+        yield _gauge(
+            "cases_oldest_age_seconds",
+            "Longest wait of a live case by state and acuity",
+            ["status", "acuity"],
+            [
+                ((row["status"].value, str(row["acuity"] or 0)), row["oldest_s"])
+                for row in board.by_state(live)
+            ],
+        )
+        yield _gauge(
+            "waiting_patient_minutes",
+            "Minutes that patients wait for us, weighed by acuity (level 4 counts 1)",
+            [],
+            [((), sum(case["weighted_min"] for case in live))],
+        )
+
+    def _people(self) -> Iterator[Metric]:
+        session, now = self._session, database.now(self._session)
+        yield _gauge(
+            "answer_rate",
+            "Share of offers that an ER answered before they ran out, 24 h",
+            ["hospital"],
+            [((r["place"],), r["rate"]) for r in board.answer_rates(session, by_room=True)],
+        )
+        yield _gauge(
+            "offers_per_accept",
+            "Offers per case that an ER took, 24 h",
+            [],
+            [((), board.offers_per_accept(session))],
+        )
+        newest = session.scalar(select(func.max(EmergencyRoom.beds_at)).where(EmergencyRoom.active))
+        yield _gauge(
+            "bed_feed_age_seconds",
+            "Age of the newest figure of free beds",
+            [],
+            [((), (now - newest).total_seconds() if newest else None)],
+        )
+        yield _gauge(
+            "model_abstain_rate",
+            "Share of films that no network could read, 24 h: unusable, or given up",
+            [],
+            [((), _abstain_rate(session, now))],
+        )
+        yield _gauge(
+            "alerts_per_shift",
+            "Calls for attention in the last 8 h: per ER, at the control room, at operations",
+            ["audience"],
+            [((audience,), count) for audience, count in _alerts(session, now).items()],
+        )
+        opened = {
+            str(code): count
+            for code, count in session.execute(
+                select(Alarm.code, func.count())
+                .where(Alarm.closed_at.is_(None))
+                .group_by(Alarm.code)
+            )
+        }
+        yield _gauge(
+            "alarms_open",
+            "Alarms about machines that are not over",
+            ["code"],
+            [((code.value,), opened.get(code.value, 0)) for code in AlarmCode],
+        )
+
+    def _histograms(self) -> Iterator[Metric]:
+        kinds = {
+            "case_e2e_seconds": ("From the receipt to the crew's acknowledgement", False),
+            "stage_wait_seconds": ("What somebody waits for, by stage", True),
+            "stage_run_seconds": ("Work of a network, by stage", True),
+            "offer_answer_seconds": ("From an offer to its ER's answer", False),
+            "decision_delivery_seconds": ("From a message to the screen that got it", False),
+        }
+        families = {
+            name: HistogramMetricFamily(
+                PREFIX + name, meaning, labels=["stage", "acuity"] if staged else ["acuity"]
+            )
+            for name, (meaning, staged) in kinds.items()
+        }
+        for row in stages.distributions(self._session):
+            if row.metric not in families:
+                continue
+            so_far, buckets = 0, []
+            edges = [*map(str, stages.BUCKETS_S), "+Inf"]
+            for edge, count in zip(edges, row.counts, strict=True):
+                so_far += count
+                buckets.append((edge, float(so_far)))
+            labels = [row.stage, str(row.acuity)] if kinds[row.metric][1] else [str(row.acuity)]
+            families[row.metric].add_metric(labels, buckets, row.total_s)
+        yield from families.values()
+
+
+def _gauge(
+    name: str,
+    meaning: str,
+    labels: list[str],
+    values: list[tuple[tuple[str, ...], float | None]],
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(PREFIX + name, meaning, labels=labels)
+    for key, value in values:
+        if value is not None:  # what is not known is absent, not nought
+            family.add_metric(list(key), float(value))
+    return family
+
+
+def _canary_age_s(flight: Mapping[str, Any] | None, now: datetime) -> float | None:
+    if flight is None:
+        return None
+    done = flight["done_at"] is not None and flight["error"] is None
+    return 0.0 if done else (now - flight["sent_at"]).total_seconds()
+
+
+def _abstain_rate(session: Session, now: datetime) -> float | None:
+    failed = (
+        select(Reading.id)
+        .where(Reading.image_id == Image.id, Reading.status == ReadingStatus.FAILED)
+        .exists()
+    )
+    rows = session.execute(
+        select(Image.unusable_reason.is_not(None) | failed, func.count())
+        .join(Case, Case.id == Image.case_id)
+        .where(Case.received_at > now - timedelta(hours=24))
+        .group_by(Image.unusable_reason.is_not(None) | failed)
+    ).all()
+    total = sum(count for _, count in rows)
+    return sum(count for unread, count in rows if unread) / total if total else None
+
+
+def _alerts(session: Session, now: datetime) -> dict[str, float]:
+    since = now - SHIFT
+    rooms = session.scalar(
+        select(func.count()).select_from(EmergencyRoom).where(EmergencyRoom.active)
+    )
+    offered = session.scalar(select(func.count(Offer.id)).where(Offer.offered_at > since)) or 0
+    sent = session.scalar(
+        select(func.count(Notification.id)).where(
+            Notification.status == NotificationStatus.SENT, Notification.finished_at > since
+        )
+    )
+    control = session.scalar(
+        select(func.count(AuditEntry.id)).where(
+            AuditEntry.action.in_(("case.unplaced", "case.unacknowledged")), AuditEntry.at > since
+        )
+    )
+    raised = session.scalar(
+        select(func.coalesce(func.sum(1 + Alarm.repeats), 0)).where(Alarm.opened_at > since)
+    )
+    return {
+        Role.EMERGENCY_ROOM.value: (offered + (sent or 0)) / rooms if rooms else 0.0,
+        Role.CONTROL_ROOM.value: float(control or 0),
+        Role.OPERATIONS.value: float(raised or 0),
+    }
+
+
+def _dispatch(session: Session, now: datetime) -> dict[str, Any]:
+    """Cases whose deadline has come and notifications that are due: what `dispatch` is rung for."""
+    due, oldest = session.execute(
+        select(func.count(), func.min(Case.deadline_at)).where(
+            Case.status.in_(LIVE_CASES), Case.deadline_at <= now
+        )
+    ).one()
+    unsent, first = session.execute(
+        select(func.count(), func.min(Notification.due_at)).where(
+            Notification.status == NotificationStatus.PENDING, Notification.due_at <= now
+        )
+    ).one()
+    ages = [(now - at).total_seconds() for at in (oldest, first) if at is not None]
+    flight = canary.flights(session).get(Queue.DISPATCH)
+    return {
+        "kind": Queue.DISPATCH.value,
+        "pending": due + unsent,
+        "running": 0,
+        "dead": 0,
+        "oldest_pending_s": max(ages, default=None),
+        "oldest_dead_s": None,
+        "done_last_hour": None,
+        "wait_p50_s": None,
+        "wait_p95_s": None,
+        "progress_at": flight.done_at if flight else None,
+    }
+
+
+def _reading_queue(session: Session, kind: ReadingKind, now: datetime) -> dict[str, Any]:
     counts = {
-        status: (count, oldest)
-        for status, count, oldest in session.execute(
-            select(Reading.status, func.count(), func.min(Reading.created_at))
+        status: (count, oldest, ended)
+        for status, count, oldest, ended in session.execute(
+            select(
+                Reading.status,
+                func.count(),
+                func.min(Reading.created_at),
+                func.min(Reading.finished_at),
+            )
             .where(
                 Reading.kind == kind,
-                Reading.status != ReadingStatus.DONE,
+                Reading.status.in_(
+                    (ReadingStatus.PENDING, ReadingStatus.RUNNING, ReadingStatus.FAILED)
+                ),
                 Reading.closed_at.is_(None),
             )
             .group_by(Reading.status)
         )
     }
-    pending, oldest = counts.get(ReadingStatus.PENDING, (0, None))
+    nothing = (0, None, None)
+    pending, oldest, _ = counts.get(ReadingStatus.PENDING, nothing)
+    dead, _, gave_up = counts.get(ReadingStatus.FAILED, nothing)
     done = session.scalar(
         select(func.count())
         .select_from(Reading)
@@ -157,23 +434,30 @@ def _queue(session: Session, kind: ReadingKind, now: datetime) -> dict[str, Any]
             Reading.finished_at >= now - timedelta(hours=1),
         )
     )
-    waits = sorted(
-        (finished - created).total_seconds()
+    latest = [
+        (created, finished)
         for created, finished in session.execute(
             select(Reading.created_at, Reading.finished_at)
-            .where(Reading.kind == kind, Reading.status == ReadingStatus.DONE)
+            .where(
+                Reading.kind == kind,
+                Reading.finished_at.is_not(None),
+                Reading.status == ReadingStatus.DONE,
+            )
             .order_by(Reading.finished_at.desc())
             .limit(SAMPLE)
         )
         if finished is not None
-    )
+    ]
+    waits = stages.percentiles((ended - began).total_seconds() for began, ended in latest)
     return {
         "kind": kind.value,
         "pending": pending,
-        "running": counts.get(ReadingStatus.RUNNING, (0, None))[0],
-        "dead": counts.get(ReadingStatus.FAILED, (0, None))[0],
+        "running": counts.get(ReadingStatus.RUNNING, nothing)[0],
+        "dead": dead,
         "oldest_pending_s": (now - oldest).total_seconds() if oldest else None,
+        "oldest_dead_s": (now - gave_up).total_seconds() if gave_up else None,
         "done_last_hour": done or 0,
-        "wait_p50_s": waits[len(waits) // 2] if waits else None,
-        "wait_p95_s": waits[int(len(waits) * 0.95)] if waits else None,
+        "wait_p50_s": waits["p50_s"],
+        "wait_p95_s": waits["p95_s"],
+        "progress_at": latest[0][1] if latest else None,
     }

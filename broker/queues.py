@@ -23,6 +23,9 @@ class Task(StrEnum):
     DETECT = "detect"
     ROUTE = "route"
     DELIVER = "deliver"
+    CANARY_CLASSIFY = "canary_classify"
+    CANARY_DETECT = "canary_detect"
+    CANARY_DISPATCH = "canary_dispatch"
 
 
 ROUTES: dict[Task, Queue] = {
@@ -30,4 +33,13 @@ ROUTES: dict[Task, Queue] = {
     Task.DETECT: Queue.DETECT,
     Task.ROUTE: Queue.DISPATCH,
     Task.DELIVER: Queue.DISPATCH,
+    Task.CANARY_CLASSIFY: Queue.CLASSIFY,
+    Task.CANARY_DETECT: Queue.DETECT,
+    Task.CANARY_DISPATCH: Queue.DISPATCH,
 }
+CANARIES: dict[Queue, Task] = {
+    Queue.CLASSIFY: Task.CANARY_CLASSIFY,
+    Queue.DETECT: Task.CANARY_DETECT,
+    Queue.DISPATCH: Task.CANARY_DISPATCH,
+}
+"""What asks a worker of each queue to sing; the payload is when the canary was sent."""

@@ -22,11 +22,12 @@ from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Select, func, select, update
 
-from broker import database, heartbeat, hints, logs, settings as settings_
+from broker import canary, database, heartbeat, hints, logs, pauses, settings as settings_
 from broker.celery_app import KEY_PREFIX, make_celery
 from broker.errors import DatabaseBusy
 from broker.lifecycle import LIVE_CASES, NotificationStatus, ReadingKind, ReadingStatus
-from broker.queues import ROUTES, Task
+from broker.lookout import Lookout
+from broker.queues import CANARIES, ROUTES, Queue, Task
 from broker.record import Record
 from broker.settings import Settings
 from broker.tables import Case, Notification, Reading
@@ -57,6 +58,7 @@ class Relay:
         """Wait, wake, ring, until told to stop."""
         self._log.info("relay is listening", action="relay.started")
         Watchdog(self.record).start(self._over)
+        Lookout(self.record).start(self._over)
         next_beat = 0.0
         while not self._over.is_set():
             try:
@@ -97,9 +99,15 @@ class Relay:
 
     def ring(self) -> int:
         """Ring for readings and cases that are due; returns the number of bells."""
-        bells = self._due_cases() + self._due_notifications()
+        with self.record.read() as session:
+            stopped = {queue for queue in Queue if pauses.holds(session, queue)}
+        bells: list[tuple[Task, object]] = []
+        if Queue.DISPATCH not in stopped:
+            bells += [*self._due_cases(), *self._due_notifications()]
         for kind in ReadingKind:
-            bells += self._due_readings(kind)
+            if Queue(kind.value) not in stopped:
+                bells += self._due_readings(kind)
+        bells += self._due_canaries()
         if bells:
             with self.celery.producer_pool.acquire(block=True) as producer:
                 for task, row_id in bells:
@@ -120,11 +128,13 @@ class Relay:
                 .where(Reading.kind == kind, Reading.status == ReadingStatus.PENDING)
             )
             due = session.scalar(_due(kind, database.now(session)).with_only_columns(func.count()))
+            queue = ROUTES[Task(kind.value)]
+            canaries = canary.unanswered(session, queue)
         if not due:
             return []
         # A long queue is not a lost bell: ring only for what Redis does not already hold.
-        queue = ROUTES[Task(kind.value)]
-        missing = (pending or 0) - int(self.redis.llen(f"{KEY_PREFIX}{queue}"))
+        held = max(0, self._bells(queue) - canaries)
+        missing = (pending or 0) - held
         if missing <= 0:
             return []
         with self.record.write() as session:
@@ -167,6 +177,21 @@ class Relay:
                 .limit(BATCH)
             ).all()
         return [(Task.DELIVER, row_id) for row_id in self._fresh(due)]
+
+    def _due_canaries(self) -> list[tuple[Task, str]]:
+        with self.record.read() as session:
+            due = canary.due(session)
+            waiting = {queue: canary.unanswered(session, queue) for queue in due}
+        # One at a time lies in a queue: where nobody works, they must not pile up.
+        free = [queue for queue in due if not (waiting[queue] and self._bells(queue))]
+        if not free:
+            return []
+        with self.record.write() as session:
+            taken = canary.take_due(session, free)
+        return [(CANARIES[queue], sent_at.isoformat()) for queue, sent_at in taken]
+
+    def _bells(self, queue: Queue) -> int:
+        return int(self.redis.llen(f"{KEY_PREFIX}{queue}"))
 
     def _fresh(self, due: Sequence[UUID]) -> list[UUID]:
         """Those of the due rows that this relay has not rung for within the last sweep."""

@@ -88,9 +88,19 @@ class Settings:
     """Tries before a reading is a dead letter."""
     sweep_s: float = 5.0
     """How often relay and upkeep look for rows that are due."""
+    queue_stuck_s: float = 20.0
+    """Work waits and none of it was begun or finished for this long: operations are alarmed."""
+    queue_behind_s: float = 60.0
+    """The oldest work of a queue waits longer than this: operations are warned."""
+    canary_s: float = 60.0
+    """How often a canary is sent through every queue; 0 sends none."""
+    alarm_repeat_s: float = 60.0
+    """How often an alarm that nobody took is raised again."""
+    sample_days: int = 8
+    """How long the charts keep every minute; older samples are one per hour."""
     stream_poll_s: float = 2.0
     """How often a stream looks for events when Redis is silent."""
-    stream_reauthorise_s: float = 30.0
+    stream_reauthorise_s: float = 20.0
     """How often a stream asks again whether its listener may still listen."""
     max_upload_bytes: int = 32 * 1024 * 1024
     """Largest request body."""

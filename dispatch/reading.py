@@ -15,9 +15,10 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from broker import database, events
+from broker import database, events, pauses
 from broker.errors import Conflict, LeaseLost, LostRace, NotFound
 from broker.lifecycle import CaseStatus, ReadingKind, ReadingStatus
+from broker.queues import Queue
 from broker.settings import Settings
 from broker.tables import Case, Finding, Image, Reading
 from dispatch import advance, assessing
@@ -52,7 +53,9 @@ class Found:
 
 
 def claim(session: Session, settings: Settings, kind: ReadingKind, owner: str) -> Claim | None:
-    """Take the most urgent reading of a kind that waits, or None when nothing does."""
+    """Take the most urgent reading of a kind that waits, or None when nothing does or may."""
+    if pauses.holds(session, Queue(kind.value)):
+        return None
     urgency = func.coalesce(Case.acuity, Case.crew_pre_ktas, 3)
     row = session.execute(
         select(Reading, Image)
@@ -67,6 +70,7 @@ def claim(session: Session, settings: Settings, kind: ReadingKind, owner: str) -
         return None
     reading, image = row
     attempt = reading.attempt + 1
+    now = database.now(session)
     won = session.execute(
         update(Reading)
         .where(
@@ -78,7 +82,8 @@ def claim(session: Session, settings: Settings, kind: ReadingKind, owner: str) -
             status=ReadingStatus.RUNNING,
             attempt=attempt,
             lease_owner=owner,
-            lease_until_at=database.now(session) + _lease(settings),
+            lease_until_at=now + _lease(settings),
+            claimed_at=now,
         )
         .execution_options(synchronize_session=False)
     ).rowcount  # type: ignore[attr-defined]  # CursorResult

@@ -19,10 +19,12 @@ from broker.errors import BadSetting
 from broker.settings import Settings
 from dispatch import rules
 from web import (
+    administration,
     ambulance,
     assets,
     auth,
     beds,
+    board,
     cases,
     emergency_room,
     errors,
@@ -101,6 +103,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         beds.blueprint,
         operations.blueprint,
         operations.health,
+        board.blueprint,
+        administration.blueprint,
     ):
         api.register_blueprint(room)
     app.register_blueprint(pages.blueprint)

@@ -28,7 +28,7 @@ from broker import database, events
 from broker.errors import NotAllowed, NotSignedIn, SignInFailed
 from broker.lifecycle import Role
 from broker.record import Record
-from broker.tables import Account, DeviceToken
+from broker.tables import Account, Ambulance, DeviceToken
 from dispatch.access import Actor
 from web.bodies import MAX_TEXT_BYTES
 from web.errors import problem
@@ -117,6 +117,7 @@ def register(app: Flask) -> None:
         roles: frozenset[Role] | None = getattr(view, "roles", NO_ROLES)
         if roles is NO_ROLES:
             raise NotAllowed(f"{request.endpoint} names no role")
+        here().tuned.refresh()
         if roles is None:
             return
         if actor().role not in roles:
@@ -147,7 +148,7 @@ def by_token(db: Session, token: str) -> Actor | None:
             DeviceToken.token_sha256 == token_sha256(token), DeviceToken.revoked_at.is_(None)
         )
     ).one_or_none()
-    if row is None:
+    if row is None or _unit_is_off(db, row.ambulance_id):
         return None
     return Actor(row.role, f"device:{row.id}", row.ambulance_id, row.emergency_room_id)
 
@@ -161,7 +162,15 @@ def by_session(db: Session, cookie: Mapping[str, Any]) -> Actor | None:
     row = db.get(Account, account_id)
     if row is None or not row.active or row.session_epoch != cookie.get("epoch"):
         return None
+    if _unit_is_off(db, row.ambulance_id):
+        return None
     return Actor(row.role, f"account:{row.id}", row.ambulance_id, row.emergency_room_id)
+
+
+def _unit_is_off(db: Session, ambulance_id: UUID | None) -> bool:
+    if ambulance_id is None:
+        return False
+    return db.scalar(select(Ambulance.active).where(Ambulance.id == ambulance_id)) is False
 
 
 def sign_in(record: Record, name: str, password: str) -> Account:
@@ -173,7 +182,7 @@ def sign_in(record: Record, name: str, password: str) -> Account:
     with record.read() as db:
         shown = db.scalar(select(Account.password_hash).where(Account.sign_in_name == name))
     try:
-        hasher.verify(shown or _nobodys_hash(), password)
+        hasher.verify(shown or nobodys_hash(), password)
         proven = shown
     except (VerificationError, InvalidHashError):
         proven = None
@@ -221,7 +230,7 @@ def hash_password(password: str) -> str:
     return hasher.hash(password)
 
 
-def _nobodys_hash() -> str:
+def nobodys_hash() -> str:
     """The form of a hash that no password fits, at the price of a real one, and free to make.
 
     Checked when there is no such account, so that both answers take equally long. A hash made at

@@ -5,6 +5,7 @@ Also health and metrics, for supervisors and Prometheus.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,8 @@ from flask import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import select
 
-from broker import metrics
-from broker.errors import DatabaseBusy, NotFound
+from broker import board, metrics
+from broker.errors import Conflict, DatabaseBusy, NotFound
 from broker.lifecycle import Role
 from broker.tables import Case
 from dispatch import reading
@@ -43,9 +44,9 @@ def queues() -> dict[str, Any]:
 @blueprint.response(200, schemas.OperationsCaseOut(many=True))
 @allow(Role.OPERATIONS, Role.CONTROL_ROOM, Role.ADMIN)
 def cases() -> list[dict[str, Any]]:
-    """Live cases: who waits, since when, until when."""
+    """Live cases: who waits, since when and why; the heaviest wait first."""
     with here().record.read() as session:
-        return metrics.live_cases(session)
+        return board.live(session)[: board.LONGEST_LIST]
 
 
 @blueprint.route("/cases/<uuid:case_id>/requeue", methods=["POST"])
@@ -71,6 +72,27 @@ def dead_letters() -> list[dict[str, Any]]:
     """Readings that gave up and that nobody has closed."""
     with here().record.read() as session:
         return reading.dead_letters(session)
+
+
+@blueprint.route("/dead-letters/replay", methods=["POST"])
+@blueprint.arguments(schemas.ReplayQuery, location="query")
+@blueprint.response(200, schemas.ReplayedOut)
+@allow(Role.OPERATIONS, Role.ADMIN)
+def replay_all(query: dict[str, Any]) -> dict[str, Any]:
+    """Try every dead letter again; with dry_run=1 only say which would be tried."""
+    record, who = here().record, actor()
+    with record.read() as session:
+        letters = reading.dead_letters(session)
+    tried = []
+    for letter in letters:
+        if not query["dry_run"]:
+            again = partial(reading.replay, actor_name=who.name, reading_id=letter["reading_id"])
+            try:
+                record.again(partial(again, dry_run=False))
+            except Conflict:
+                continue  # somebody else replayed it meanwhile
+        tried.append(letter)
+    return {"dry_run": query["dry_run"], "readings": tried}
 
 
 @blueprint.route("/dead-letters/<uuid:reading_id>/replay", methods=["POST"])

@@ -34,6 +34,7 @@ def put_emergency_room(db: Session, facts: Mapping[str, Any]) -> EmergencyRoom:
         select(EmergencyRoom).where(EmergencyRoom.name == facts["name"])
     ).one_or_none() or EmergencyRoom(name=facts["name"])
     room.active = bool(facts.get("active", True))
+    room.region = str(facts.get("region") or room.region or "")
     room.name_ko, room.phone = facts.get("name_ko"), facts.get("phone")
     room.latitude, room.longitude = float(facts["latitude"]), float(facts["longitude"])
     room.capabilities, room.level = capabilities, level
@@ -88,6 +89,7 @@ def put_account(
     account.display_name, account.role = display_name, role
     account.password_hash = hashed
     account.session_epoch += 1
+    account.version = (account.version or 0) + 1
     account.ambulance_id, account.emergency_room_id = _unit(db, role, unit)
     db.add(account)
     db.flush()

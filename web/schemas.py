@@ -10,6 +10,7 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 
+from broker.board import Why
 from broker.lifecycle import (
     CaseStatus,
     DeclineReason,
@@ -346,6 +347,13 @@ class SignInIn(In):
         validate=[validate.Length(1, 200), no_control_characters],
         load_only=True,
     )
+
+
+class ChoosePasswordIn(In):
+    """The one-time secret of a link, and the password that its person chose."""
+
+    secret = fields.String(required=True, validate=validate.Length(10, 100))
+    password = fields.String(required=True, validate=validate.Length(10, 200))
 
 
 class InboxQuery(Schema):
@@ -727,6 +735,11 @@ class OperationsCaseOut(Schema):
     call_sign = fields.String()
     round = fields.Integer()
     age_s = fields.Float()
+    waits_s = fields.Float(metadata={"description": "since the present wait began"})
+    weighted_min = fields.Float(
+        metadata={"description": "waiting minutes weighed by acuity (level 4 counts 1)"}
+    )
+    why = fields.Enum(Why, by_value=True, allow_none=True)
     deadline_in_s = fields.Float(allow_none=True)
     partial = fields.Boolean()  # type: ignore[assignment]  # marshmallow takes fields off the class
     needs_review = fields.Boolean()
@@ -765,6 +778,13 @@ class ReplayOut(DeadLetterOut):
     dry_run = fields.Boolean()
     film_stored = fields.Boolean()
     """False: the film is not in the store, so that a replay must fail again."""
+
+
+class ReplayedOut(Schema):
+    """Which dead letters are (or, dry run, would be) tried again."""
+
+    dry_run = fields.Boolean()
+    readings = fields.List(fields.Nested(DeadLetterOut))
 
 
 class DiversionOut(EmergencyRoomOut):

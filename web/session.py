@@ -11,7 +11,7 @@ from flask_wtf.csrf import generate_csrf
 from broker.lifecycle import Role
 from broker.tables import Account
 from dispatch.access import Actor
-from web import auth, schemas
+from web import auth, registry, registry_changes, schemas
 from web.auth import actor, allow, public
 from web.bodies import Room
 from web.state import here
@@ -52,6 +52,17 @@ def _told(who: Actor, account: Account | None) -> dict[str, Any]:
         "audience": who.audience,
         "csrf_token": generate_csrf() if account else "",
     }
+
+
+@blueprint.route("/session/password", methods=["POST"])
+@blueprint.arguments(schemas.ChoosePasswordIn)
+@blueprint.response(204)
+@public
+def choose_password(data: dict[str, Any]) -> None:
+    """Choose a password with the one-time secret of an administrator's link."""
+    hashed = registry.password_hash(data["password"])
+    here().record.again(lambda db: registry_changes.choose_password(db, data["secret"], hashed))
+    session.clear()
 
 
 @blueprint.route("/session", methods=["DELETE"])

@@ -11,6 +11,7 @@ from broker.imagestore import ImageStore
 from broker.partials import Partials
 from broker.record import Record
 from broker.settings import Settings
+from broker.tuning import Tuned
 
 KEY = "goldentime"
 
@@ -19,15 +20,21 @@ KEY = "goldentime"
 class State:
     """Made once per process, after the fork."""
 
-    settings: Settings
+    tuned: Tuned
     record: Record
     store: ImageStore
     partials: Partials
 
+    @property
+    def settings(self) -> Settings:
+        """Those in force at the last look; every request looks first."""
+        return self.tuned.settings
+
 
 def make_state(settings: Settings) -> State:
     """Open the record and the image store."""
-    return State(settings, Record(settings), ImageStore(settings), Partials(settings))
+    record = Record(settings)
+    return State(Tuned(record), record, ImageStore(settings), Partials(settings))
 
 
 def here() -> State:

@@ -58,6 +58,7 @@ def _beat(sender: Any, **_: object) -> None:
     mine = process()
     queues = [queue.name for queue in sender.task_consumer.queues]
     waits_since: dict[str, float] = {}
+    finished = 0
     deaf_since: float | None = None
 
     def pool_is_mute() -> bool:
@@ -89,11 +90,14 @@ def _beat(sender: Any, **_: object) -> None:
                 action="worker.mute",
             )
             return
+        nonlocal finished
+        ended = state.all_total_count[0] - len(state.active_requests)
         try:
             with mine.record.write() as session:
                 for queue in queues:
                     name = f"{queue}@{mine.settings.node}:{os.getpid()}"
-                    heartbeat.beat(session, name, queue)
+                    heartbeat.beat(session, name, queue, progress=ended > finished)
+            finished = ended
         except DatabaseBusy:
             logs.logger().warning("no heartbeat: the database is busy", action="worker.busy")
 

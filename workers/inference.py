@@ -19,7 +19,7 @@ from celery import Celery
 from broker import logs
 from broker.errors import BadSetting, DatabaseBusy, GoldentimeError, LeaseLost
 from broker.lifecycle import ReadingKind
-from broker.queues import Task
+from broker.queues import Queue, Task
 from broker.settings import Settings
 from dispatch import reading
 from dispatch.reading import Claim, Found
@@ -27,6 +27,7 @@ from models import card, xray
 from models.card import BadCard
 from models.operating import BadPrevalence, Operating, read_prevalence
 from workers.process import Process, process
+from workers.singing import sample, sing
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
@@ -64,10 +65,19 @@ def register(app: Celery) -> None:
     def detect(reading_id: str) -> None:
         work(ReadingKind.DETECT, detect_film)
 
+    @app.task(name=Task.CANARY_CLASSIFY.value)
+    def canary_classify(sent_at: str) -> None:
+        sing(Queue.CLASSIFY, sent_at, lambda mine: _served_classifier(mine).read(sample()))
+
+    @app.task(name=Task.CANARY_DETECT.value)
+    def canary_detect(sent_at: str) -> None:
+        sing(Queue.DETECT, sent_at, lambda mine: _served_detector(mine).read(sample()))
+
 
 def work(kind: ReadingKind, read: Callable[[Process, Claim], Outcome]) -> None:
     """Answer one bell: whichever film of this kind is most urgent, if any still waits."""
     mine = process()
+    mine.tuned.refresh()
     log = logs.logger().bind(kind=kind.value)
     claim = mine.record.again(lambda s: reading.claim(s, mine.settings, kind, mine.owner))
     if claim is None:
@@ -162,6 +172,15 @@ def _detector(name: str, threads: int) -> Detector:
     from models.detector import Detector
 
     return Detector(card.load(name or card.shipped(card.ModelKind.DETECT)), threads=threads)
+
+
+def _served_classifier(mine: Process) -> Classifier:
+    settings = mine.settings
+    return _classifier(settings.classifier, settings.inference_threads, settings.site_prevalence)
+
+
+def _served_detector(mine: Process) -> Detector:
+    return _detector(mine.settings.detector, mine.settings.inference_threads)
 
 
 @contextmanager

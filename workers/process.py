@@ -10,23 +10,28 @@ from broker import settings as settings_
 from broker.imagestore import ImageStore
 from broker.record import Record
 from broker.settings import Settings
+from broker.tuning import Tuned
 
 
 @dataclass(frozen=True)
 class Process:
     """The child's own things."""
 
-    settings: Settings
+    tuned: Tuned
     record: Record
     store: ImageStore
     owner: str
     """Name in leases."""
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force at the last look; a task looks when it begins."""
+        return self.tuned.settings
 
 
 @cache
 def process() -> Process:
     """This child's things, made once."""
     settings = settings_.from_env()
-    return Process(
-        settings, Record(settings), ImageStore(settings), f"{settings.node}:{os.getpid()}"
-    )
+    record = Record(settings)
+    return Process(Tuned(record), record, ImageStore(settings), f"{settings.node}:{os.getpid()}")

@@ -22,10 +22,12 @@ from broker import database, heartbeat, logs, settings as settings_
 from broker.errors import DatabaseBusy, LostRace
 from broker.imagestore import ImageStore
 from broker.lifecycle import LIVE_CASES
+from broker.lookout import Lookout
 from broker.partials import Partials
 from broker.record import Record
 from broker.settings import Settings
 from broker.tables import Case
+from broker.tuning import Tuned
 from broker.watchdog import Watchdog
 from dispatch import advance, beds, notify, reading, rules, uploads
 from workers.delivering import deliver
@@ -45,14 +47,19 @@ class Upkeep:
     """One upkeep process."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
         rules.load(settings.triage_rules)  # a file that cannot be used is said now, not at a case
         self.record = Record(settings)
+        self.tuned = Tuned(self.record)
         self.store = ImageStore(settings)
         self.partials = Partials(settings)
         self.over = threading.Event()
         self._next_beat = 0.0
         self._log = logs.logger()
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force at the last look."""
+        return self.tuned.settings
 
     def run(self) -> None:
         """Look, until told to stop."""
@@ -61,9 +68,11 @@ class Upkeep:
         # A mail server that hangs must not hold up deadlines.
         threading.Thread(target=self._deliver, daemon=True).start()
         Watchdog(self.record).start(self.over)
+        Lookout(self.record).start(self.over)
         next_reap = 0.0
         while not self.over.wait(LOOK_S * min(1.0, max(0.1, self.settings.time_scale))):
             try:
+                self.tuned.refresh()
                 self._beat()
                 self.look()
                 if time.monotonic() >= next_reap:

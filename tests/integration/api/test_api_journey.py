@@ -349,7 +349,7 @@ def test_operations_see_who_waits_and_nothing_clinical(house: House) -> None:
     assert all(q["wait_p95_s"] >= 0 for q in answer["queues"])
     metrics = house.operations.get("/metrics")
     assert metrics.headers["Content-Type"].startswith("text/plain")
-    assert 'goldentime_queue_pending{kind="classify"} 0.0' in metrics.text
+    assert 'goldentime_queue_depth{queue="classify"} 0.0' in metrics.text
     assert 'goldentime_cases{status="offering"}' in metrics.text
     assert "goldentime_redis_up 0.0" in metrics.text
     assert "Canary" not in metrics.text + house.operations.get("/operations/cases").text
