@@ -1,11 +1,12 @@
-"""A disk that is full to the brim: a small tmpfs holds the whole data folder, and is filled.
+"""A disk that is full to the brim: a small tmpfs holds the data folder or a part, and is filled.
 
-Database, image store, logs and Redis's file lie on it. No fake free-space figure: writes fail with
-ENOSPC wherever they happen to. Needs root, for mount.
+Database, image store, logs and Redis's file lie on it, or the database alone, or all but it. No
+fake free-space figure: writes fail with ENOSPC wherever they happen to. Needs root, for mount.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import subprocess
@@ -39,9 +40,15 @@ class Disk:
         """Take all room but so many bytes (whole pages)."""
         self.free()
         with (self.folder / "ballast").open("wb", buffering=0) as ballast:
-            room = os.statvfs(self.folder)
-            size = room.f_bavail * room.f_frsize - leave_bytes
-            os.posix_fallocate(ballast.fileno(), 0, max(size, room.f_frsize))
+            while True:
+                size = max(self.room - leave_bytes, os.sysconf("SC_PAGE_SIZE"))
+                try:
+                    os.posix_fallocate(ballast.fileno(), 0, size)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    continue  # somebody wrote meanwhile
+                return
 
     def free(self) -> None:
         (self.folder / "ballast").unlink(missing_ok=True)
@@ -68,16 +75,21 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.fixture(scope="module")
-def box(disk: Disk) -> Iterator[Box]:
-    """An installation on SQLite whose every byte lies on the small disk."""
-    folder = disk.folder / "redis"
+@pytest.fixture(scope="module", params=["everything", "the database", "the films"])
+def box(
+    disk: Disk, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Box]:
+    """An installation on SQLite of which every byte, or that part, lies on the small disk."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    database = elsewhere if request.param == "the films" else disk.folder
+    rest = elsewhere if request.param == "the database" else disk.folder
+    folder = rest / f"redis {request.param}"
     folder.mkdir()
     redis = RedisServer(folder)
     redis.start()
-    url = f"sqlite:///{disk.folder}/goldentime.sqlite3"
+    url = f"sqlite:///{database}/{request.param}.sqlite3"
     try:
-        with running_box(url, disk.folder, redis, None, lease_s=4) as running:
+        with running_box(url, rest, redis, None, lease_s=4) as running:
             yield running
     finally:
         disk.free()

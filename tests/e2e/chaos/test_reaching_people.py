@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import signal
 import time
+from contextlib import suppress
 from uuid import UUID
 
+import psutil
 import pytest
 from sqlalchemy import select
 
@@ -107,14 +109,15 @@ def test_with_ai_dead_the_offers_go_out_at_the_reading_deadline(
     for victim in victims:
         victim.send_signal(signal.SIGSTOP)
     try:
-        lives = [crowd.submit() for _ in range(20 if long_run else 4)]
+        lives = [crowd.submit() for _ in range(4)]  # before the watchdog ends the frozen
         for life in lives:
             crowd.offers(life)
             assert crowd.case(life)["partial"]
         before = {life.case_id: _offers(box, life.case_id) for life in lives}
     finally:
         for victim in victims:
-            victim.send_signal(signal.SIGCONT)
+            with suppress(psutil.NoSuchProcess):
+                victim.send_signal(signal.SIGCONT)
     box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading", 120)
     waits = [life.offered_s for life in lives]
     deadline_s = box.settings.reading_deadline_s

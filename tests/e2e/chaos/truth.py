@@ -57,8 +57,13 @@ def one_holder(box: Box, lives: Iterable[Life]) -> None:
         assert [UUID(str(row[0])) for row in accepted] == [UUID(life.winners[0])]
 
 
-def no_effect_twice(box: Box, lives: Iterable[Life], *, readings: int = 2) -> None:
-    """One result per reading, three offers, one event per transition and audience."""
+def no_effect_twice(
+    box: Box, lives: Iterable[Life], *, readings: int = 2, answered: bool = True
+) -> None:
+    """One result per reading, three offers, one event per transition and audience.
+
+    Of a case that nobody answered only the results are judged: it is offered to more, in time.
+    """
     for life in lives:
         found = _of_case(
             box,
@@ -72,6 +77,8 @@ def no_effect_twice(box: Box, lives: Iterable[Life], *, readings: int = 2) -> No
                 ("detect", LABELS),
             ][:readings]
         ), life.case_id
+        if not answered:
+            continue
         ((offers,),) = _of_case(box, "SELECT COUNT(*) FROM offers WHERE case_id = :case")(life)
         assert offers == 3, life.case_id
         told = _of_case(
