@@ -14,6 +14,19 @@ from models.card import BadCard
 from models.network import NetworkFailure
 from models.training.records import TrainingError
 
+#: One call of every command, as its --help shows it.
+EXAMPLES = {
+    "split": "split --data films --out split.json --seed 2026",
+    "classifier": "classifier --config yolov5n.yaml --data films --fold 0",
+    "ridge": "ridge --config ridge.yaml --data films",
+    "dense": "dense --config dense.yaml --data films",
+    "detector": "detector --config detector.yaml --data films --fold 0",
+    "gan": "gan --config gan64.yaml --data films",
+    "synthesise": "synthesise --config gan64.yaml --labels Hernia,Fibrosis --out films/made "
+    "--data films",
+    "ship": "ship detector --run dense --folds 0,1,2,3,4 --name boxes --version 1 --data films",
+}
+
 
 def data_folder(argument: str | None) -> Path:
     """The data folder: the argument, else GOLDENTIME_CXR."""
@@ -27,11 +40,16 @@ def data_folder(argument: str | None) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="goldentime train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="goldentime train",
+        description=__doc__,
+        epilog="example: goldentime train " + EXAMPLES["classifier"],
+    )
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(name: str, text: str, config: bool = False) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
+        example = f"example: goldentime train {EXAMPLES[name]}"
+        sub = commands.add_parser(name, help=text, description=text, epilog=example)
         sub.add_argument("--data", help="folder with labels.csv and the films")
         sub.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are written")
         if config:
@@ -273,7 +291,12 @@ def _synthesise(args: argparse.Namespace, data: Path) -> None:
 
 def evaluate(argv: Sequence[str] | None = None) -> int:
     """`goldentime evaluate`: figures of a weight on any films with labels; the exit status."""
-    parser = argparse.ArgumentParser(prog="goldentime evaluate", description=evaluate.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="goldentime evaluate",
+        description=evaluate.__doc__,
+        epilog="example: goldentime evaluate --images films --labels films/labels.csv "
+        "--weight classify-blend",
+    )
     parser.add_argument("--images", type=Path, help="folder of the films")
     parser.add_argument("--labels", type=Path, required=True, help="CSV: image and label columns")
     parser.add_argument("--boxes", default="", help="CSV of boxes, beside the labels")

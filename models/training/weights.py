@@ -258,7 +258,12 @@ def _quantize(args: argparse.Namespace) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """List, verify, choose, import or quantise weights; the exit status."""
-    parser = argparse.ArgumentParser(prog="goldentime weights", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="goldentime weights",
+        description=__doc__,
+        epilog=f"examples: goldentime weights list | goldentime weights import {XRV_LIBRARY} "
+        "densenet121-res224-all --name xrv-all",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every weight; * serves")
     check = commands.add_parser("verify", help="check sha256, card and one reading")

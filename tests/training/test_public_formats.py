@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+import models
+from models import xray
+from models.training.cli import train
 from models.training.readers_public import (
     official_split,
     read,
@@ -126,3 +131,34 @@ def test_a_folder_of_real_dicom_films(cxr: Path, tmp_path: Path) -> None:
     assert all(film.labels[LABELS.index("Effusion")] == 1.0 for film in films)
     assert np.isnan(films[0].labels[LABELS.index("Mass")])
     assert any(film.patient_id != film.name for film in films)
+
+
+def test_a_hospital_repeats_the_table_as_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The README's own commands and YAML, smaller, on a folder laid out as NIH ships it."""
+    readme = (Path(models.__file__).parent / "README.md").read_text()
+    part = readme[readme.index("## For a hospital") :]
+    split, compare = re.findall(r"^goldentime train (.*)$", part, re.MULTILINE)[:2]
+    settings = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", part, re.DOTALL)[0])
+    folder = tmp_path / "NIH" / "images_001" / "images"
+    folder.mkdir(parents=True)
+    generator, rows, lists = np.random.default_rng(0), [ENTRY], {"train_val": "", "test": ""}
+    for number in range(30):
+        name = f"{number:08d}_000.png"
+        pixels = generator.integers(0, 255, (48, 48)).astype(np.uint8)
+        (folder / name).write_bytes(xray.encode_png(pixels))
+        finding = LABELS[number % len(LABELS)].replace("Infiltration", "Infiltration|Mass")
+        rows.append(f"{name},{finding},0,{number},40,F,PA,48,48,0.1,0.1\n")
+        lists["test" if number >= 28 else "train_val"] += f"{name}\n"
+    (tmp_path / "NIH" / "Data_Entry_2017.csv").write_text("".join(rows))
+    for name, text in lists.items():
+        (tmp_path / "NIH" / f"{name}_list.txt").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert train([*split.split(), "--folds", "2"]) == 0
+    assert "test 2 films" in capsys.readouterr().out
+    settings |= {"size_px": 32, "epochs": 1, "batch": 8, "folds": 2}
+    Path("nih.yaml").write_text(yaml.safe_dump(settings))
+    small = ["--backbones", "mobilenet", "--seeds", "0"]
+    assert train([*compare.split(), *small]) == 0
+    assert "| label | mobilenet |" in capsys.readouterr().out
