@@ -109,7 +109,7 @@ class DenseConfig:
     labels: str = "lung_opacity"  # 'lung_opacity' merges Pneumonia, or a comma list
     copies: int = 8  # of every film, moved, scaled and of other contrast, but the first
     width: int = 48  # planes of a head
-    heads: int = 3  # per fold, from different seeds; their answers are averaged
+    heads: int = 1  # per fold, from different seeds; their answers are averaged
     epochs: int = 25
     batch: int = 16
     rate: float = 0.002

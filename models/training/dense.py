@@ -168,11 +168,8 @@ class DenseDetector(nn.Module):
 
     def forward(self, films: Tensor) -> Tensor:
         maps = self.maps(films)
-        answers = [head(maps) for head in self.heads]
-        score, corners, film = (
-            torch.stack(part).mean(dim=0) for part in zip(*answers, strict=True)
-        )
-        score = (score + self.film_share * film[:, :, None, None]).sigmoid()
+        answers = zip(*[head(maps) for head in self.heads], strict=True)
+        score, corners, _ = (torch.stack(part).mean(dim=0) for part in answers)
         corners = corners.clamp(0, 1) * self.size_px
         low, high = corners[:, :2], corners[:, 2:]
         return torch.cat([(low + high) / 2, high - low, score.sigmoid()], dim=1).flatten(2)

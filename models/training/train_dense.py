@@ -1,32 +1,32 @@
 """One run of box heads on frozen trunks: every fold for the figures, then all films outside the
 final test set for the heads that ship.
 
-Writes fold<K>/ and all/, each with config.yaml, weights.pt, model.onnx and its card; a fold also
-result.json and validation.npz. The figures come from the served path (models.detector on the ONNX
-file). Nothing here looks at the final test set.
+Writes fold<K>/ and all/, each with config.yaml, a checkpoint of every head, model.onnx and its
+card; a fold also result.json and validation.npz. A stopped run goes on with the head it was at. The
+figures come from the served path (models.detector on the ONNX file). Nothing here looks at the
+final test set.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 from tqdm import tqdm
 
 from models import card as cards, xray
 from models.detector import Detector
-from models.training import checkpoint, detection_metrics, export_onnx, pixels, ridge
+from models.training import checkpoint, detection_metrics, export_onnx, film_copies, ridge
 from models.training.config import DenseConfig, write_config
 from models.training.dense import DenseDetector, DenseHead, FrozenMaps, answerable, loss_of
+from models.training.film_copies import Copies
 from models.training.readers_public import read
 from models.training.records import Film, TrainingError
 from models.training.splits import fingerprint, guard, load_split, make_split
@@ -39,10 +39,6 @@ from models.training.train_detector import (
     read_boxes,
     start_card,
 )
-
-Halves = NDArray[np.float16]
-#: How far copies of a film are scaled, moved (share of the film) and changed in contrast (log).
-SCALES, MOVE, CONTRAST = (0.85, 1.2), 0.08, 0.35
 
 
 @dataclass(frozen=True)
@@ -60,11 +56,11 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Copies:
-    """Frozen maps (films, copies, planes, g, g) and the boxes of every copy, as shares."""
+class Lesson:
+    """What heads learn from: copies of films, and each film's boxes as shares with their labels."""
 
-    maps: Halves
-    boxes: list[list[Tensor]]
+    copies: Copies
+    boxes: list[NDArray[np.float64]]
     labels: list[list[int]]
 
 
@@ -83,74 +79,30 @@ def shares(film: Film, labels: tuple[str, ...]) -> tuple[NDArray[np.float64], li
     return np.array(rows).reshape(-1, 4), [label for _, label in known if label is not None]
 
 
-def _moved(
-    film: Tensor, boxes: NDArray[np.float64], size_px: int, generator: np.random.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """A film (1, 1, H, W) in [0, 1] at the graph's size with its boxes; as it is without a
-    generator, else scaled, moved and of other contrast (never flipped: the heart's side counts)."""
-    if generator is not None:
-        scale, contrast = generator.uniform(*SCALES), generator.uniform(-CONTRAST, CONTRAST)
-        move = generator.uniform(-MOVE, MOVE, 2)
-        # the film's point p comes to (p + move - 1/2) * scale + 1/2
-        theta = torch.tensor(
-            [[[1 / scale, 0, -2 * move[0]], [0, 1 / scale, -2 * move[1]]]], dtype=torch.float32
-        )
-        places = functional.affine_grid(theta, list(film.shape), align_corners=False)
-        film = functional.grid_sample(film, places, align_corners=False).pow(math.exp(contrast))
-        boxes = ((boxes + np.tile(move, 2) - 0.5) * scale + 0.5).clip(0, 1)
-    small = functional.interpolate(
-        film, size=(size_px, size_px), mode="bilinear", align_corners=False, antialias=True
-    )
-    return small, torch.tensor(boxes, dtype=torch.float32)
-
-
-def copies_of(
-    maps: FrozenMaps, films: list[Film], images: pixels.Gray, config: DenseConfig, cache: Path
-) -> Copies:
-    """Frozen maps of every film and its copies, in a file under `cache` while the run lasts."""
-    labels = class_names(config.labels)
-    generator = np.random.default_rng(config.seed)
-    cache.mkdir(parents=True, exist_ok=True)
-    shape = (len(films), config.copies, maps.planes, maps.grid, maps.grid)
-    out: Halves = np.lib.format.open_memmap(
-        cache / "maps.npy", mode="w+", dtype=np.float16, shape=shape
-    )
-    # takes the room now: writing a mapped file on a full disk would kill the process (SIGBUS)
-    with (cache / "maps.npy").open("r+b") as stream:
-        os.posix_fallocate(stream.fileno(), 0, (cache / "maps.npy").stat().st_size)
-    all_boxes, all_labels = [], []
-    with torch.inference_mode():
-        for number, film in enumerate(tqdm(films, desc="frozen maps", unit="film")):
-            given = torch.from_numpy(np.array(images[number]))[None, None].float() / 255.0
-            boxes, marks = shares(film, labels)
-            moved = [
-                _moved(given, boxes, config.size_px, generator if copy else None)
-                for copy in range(config.copies)
-            ]
-            batch = torch.cat([item[0] for item in moved])
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            out[number] = maps(batch).to(torch.float16).numpy()
-            all_boxes.append([item[1] for item in moved])
-            all_labels.append(marks)
-    return Copies(out, all_boxes, all_labels)
-
-
-def fit(copies: Copies, rows: list[int], config: DenseConfig, seed: int, said: str) -> DenseHead:
+def fit(lesson: Lesson, rows: list[int], config: DenseConfig, seed: int, said: str) -> DenseHead:
     """One head trained on the films of `rows`; the moving average of its weights."""
     torch.manual_seed(seed)
     generator = np.random.default_rng(seed)
-    count, planes, grid = len(class_names(config.labels)), *copies.maps.shape[2:4]
+    maps = lesson.copies.maps
+    count, planes, grid = len(class_names(config.labels)), *maps.shape[2:4]
     head = DenseHead(planes, grid, count, config.width)
-    plain = np.asarray(copies.maps[rows, 0], dtype=np.float32)
+    plain = np.asarray(maps[rows, 0], dtype=np.float32)
     for name, value in (("center", plain.mean((0, 2, 3))), ("spread", plain.std((0, 2, 3)) + 1e-4)):
         getattr(head, name).copy_(torch.from_numpy(value)[None, :, None, None])
     wanted = {
-        row: [answerable(boxes, copies.labels[row], grid) for boxes in copies.boxes[row]]
+        row: [
+            answerable(
+                torch.tensor(move.boxes(lesson.boxes[row]), dtype=torch.float32),
+                lesson.labels[row],
+                grid,
+            )
+            for move in lesson.copies.moves[row]
+        ]
         for row in rows
     }
-    present = torch.zeros(len(copies.maps), count)
+    present = torch.zeros(len(maps), count)
     for row in rows:
-        present[row, copies.labels[row]] = 1.0
+        present[row, lesson.labels[row]] = 1.0
     optimiser = torch.optim.AdamW(
         head.parameters(), lr=config.rate, weight_decay=config.weight_decay
     )
@@ -165,7 +117,7 @@ def fit(copies: Copies, rows: list[int], config: DenseConfig, seed: int, said: s
             for group in optimiser.param_groups:
                 warm = min(1.0, (done + 1) / 30)
                 group["lr"] = config.rate * warm * 0.5 * (1 + math.cos(math.pi * share))
-            given = np.stack([copies.maps[r, c] for r, c in zip(chosen, copy, strict=True)])
+            given = np.stack([maps[r, c] for r, c in zip(chosen, copy, strict=True)])
             true = [wanted[int(r)][c] for r, c in zip(chosen, copy, strict=True)]
             loss = loss_of(
                 head(torch.from_numpy(given.astype(np.float32))),
@@ -186,12 +138,32 @@ def fit(copies: Copies, rows: list[int], config: DenseConfig, seed: int, said: s
     return head
 
 
+def _head(
+    lesson: Lesson, rows: list[int], config: DenseConfig, number: int, place: Path
+) -> DenseHead:
+    """A head of the run, from its checkpoint if the same run on the same films wrote one."""
+    changeable = {"name": "", "heads": 0, "threads": 0}
+    facts = {"run": asdict(config) | changeable, "rows": rows, "films": len(lesson.boxes)}
+    path = place / f"head{number + 1}.pt"
+    saved = checkpoint.load(path)
+    if saved and saved["facts"] == facts:
+        planes, grid = lesson.copies.maps.shape[2:4]
+        head = DenseHead(planes, grid, len(class_names(config.labels)), config.width)
+        head.load_state_dict(saved["head"])
+        head.eval()
+        return head
+    said = f"{place.name}, head {number + 1} of {config.heads}"
+    head = fit(lesson, rows, config, 100 * config.seed + number, said)
+    place.mkdir(parents=True, exist_ok=True)
+    checkpoint.save({"head": head.state_dict(), "facts": facts}, path)
+    return head
+
+
 def _write(maps: FrozenMaps, heads: list[DenseHead], config: DenseConfig, folder: Path) -> Detector:
     """Checkpoint, ONNX file and card of some heads; the detector that serves them."""
     folder.mkdir(parents=True, exist_ok=True)
     write_config(config, folder / "config.yaml")
     network = DenseDetector(maps, heads, config.size_px).eval()
-    checkpoint.save({"heads": [head.state_dict() for head in heads]}, folder / "weights.pt")
     export_onnx.export(network, config.size_px, folder / "model.onnx", outputs=("boxes",))
     labels = class_names(config.labels)
     trunks = config.trunks.replace("@", " at ")
@@ -234,22 +206,19 @@ def train(config: DenseConfig, data: Path, runs: Path, base: Path = Path()) -> R
     specs = ridge.parse_trunks(config.trunks)
     maps = FrozenMaps(specs, ridge.inits_of(config.init, len(specs), data))
     maps.to(memory_format=torch.channels_last)
-    # moved at twice the graph's size, so that nothing is lost on the way to it
-    images = pixels.load(used, 2 * config.size_px, runs / "cache")
+    boxes = [shares(film, labels) for film in used]
+    copies = film_copies.load(maps, used, config, runs / "cache")
+    lesson = Lesson(copies, [item[0] for item in boxes], [item[1] for item in boxes])
     folder = runs / config.name
-    copies = copies_of(maps, used, images, config, folder)
 
-    def heads(part: list[Film], said: str) -> list[DenseHead]:
+    def heads(part: list[Film], place: Path) -> list[DenseHead]:
         rows = [row[film.name] for film in part]
-        return [
-            fit(copies, rows, config, 100 * config.seed + number, f"{said}, head {number + 1}")
-            for number in range(config.heads)
-        ]
+        return [_head(lesson, rows, config, number, place) for number in range(config.heads)]
 
     per_fold = []
     for number, (learnt, held) in enumerate(folds):
         target = folder / f"fold{number}"
-        detector = _write(maps, heads(learnt, f"fold {number}"), config, target)
+        detector = _write(maps, heads(learnt, target), config, target)
         measured = {label: read_boxes(detector, held, label) for label in labels}
         figures = detection_metrics.summary(measured)
         keep_boxes(target / "validation.npz", held, measured)
@@ -259,8 +228,7 @@ def train(config: DenseConfig, data: Path, runs: Path, base: Path = Path()) -> R
         }
         (target / "result.json").write_text(json.dumps(content, indent=1) + "\n")
         per_fold.append(figures)
-    _write(maps, heads(used, "all films"), config, folder / "all")
-    (folder / "maps.npy").unlink()
+    _write(maps, heads(used, folder / "all"), config, folder / "all")
     values = tuple(figures.map50 for figures in per_fold)
     return Result(
         folder,

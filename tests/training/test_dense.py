@@ -12,9 +12,10 @@ import yaml
 
 from models import card as cards, xray
 from models.detector import Detector
-from models.training import dense, detection_metrics, ridge
+from models.training import dense, detection_metrics, film_copies, ridge, train_dense
 from models.training.cli import train
-from models.training.train_dense import _moved
+from models.training.config import DenseConfig
+from models.training.readers import read_plain
 
 pytestmark = pytest.mark.filterwarnings(
     # of the exporter, about itself
@@ -47,14 +48,14 @@ def test_a_moved_film_carries_its_boxes_along() -> None:
     film = torch.zeros(1, 1, 200, 200)
     film[..., 60:100, 40:120] = 1.0
     box = np.array([[0.2, 0.3, 0.6, 0.5]])
-    for seed in range(4):
-        small, moved = _moved(film, box, 100, np.random.default_rng(seed))
-        rows, columns = np.nonzero(small[0, 0].numpy() > 0.5)
+    ((plain, *others),) = film_copies.moves(1, 5, seed=3)
+    assert len({move.scale for move in others}) == 4
+    for move in others:
+        rows, columns = np.nonzero(move.film(film, 100)[0, 0].numpy() > 0.5)
         seen = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 100
-        assert seen == pytest.approx(moved[0].numpy(), abs=0.015)
-    plain, still = _moved(film, box, 100, None)
-    assert plain[0, 0, 40, 40] == 1.0
-    assert still[0].tolist() == pytest.approx(box[0].tolist())
+        assert seen == pytest.approx(move.boxes(box)[0], abs=0.015)
+    assert plain.film(film, 100)[0, 0, 40, 40] == 1.0
+    assert plain.boxes(box)[0] == pytest.approx(box[0])
 
 
 def test_a_head_learns_where_bright_cells_are() -> None:
@@ -70,7 +71,7 @@ def test_a_head_learns_where_bright_cells_are() -> None:
     label_of, wanted = (torch.stack(part) for part in zip(*true, strict=True))
     present = torch.tensor([[float(len(box) > 0)] for box in boxes])
     optimiser = torch.optim.AdamW(head.parameters(), lr=0.01)
-    for _ in range(150):
+    for _ in range(100):
         loss = dense.loss_of(head(maps), label_of, wanted, present)
         optimiser.zero_grad()
         loss.backward()
@@ -95,9 +96,39 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("dense")
 
 
+def test_stopped_maps_go_on(
+    films_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = read_plain(films_folder)[:5]
+    config = DenseConfig(trunks="tf_efficientnet_lite0@32", size_px=32, copies=2)
+    maps = dense.FrozenMaps(ridge.parse_trunks(config.trunks), [None])
+    whole = film_copies.load(maps, films, config, tmp_path / "whole").maps
+    monkeypatch.setattr(film_copies, "COUNT_EVERY", 1)
+    asked = []
+
+    def tires(batch: torch.Tensor) -> torch.Tensor:
+        asked.append(len(batch))
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        answer: torch.Tensor = maps(batch)
+        return answer
+
+    monkeypatch.setattr(tires, "planes", maps.planes, raising=False)
+    monkeypatch.setattr(tires, "grid", maps.grid, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        film_copies.load(tires, films, config, tmp_path)  # type: ignore[arg-type]
+    again = film_copies.load(tires, films, config, tmp_path)  # type: ignore[arg-type]
+    assert len(asked) == 4 + 2
+    assert (again.maps == whole).all()
+
+
 @pytest.mark.parametrize("labels", ["lung_opacity", "Pneumonia, Lung_Opacity"])
 def test_a_dense_run_ends_in_a_file_that_serves(
-    films_folder: Path, place: Path, labels: str, capsys: pytest.CaptureFixture[str]
+    films_folder: Path,
+    place: Path,
+    labels: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     name = f"cells-{len(labels.split(','))}"
     data = ["--data", str(films_folder), "--runs", str(place)]
@@ -112,7 +143,15 @@ def test_a_dense_run_ends_in_a_file_that_serves(
     assert "mAP50-95" in capsys.readouterr().out
     result = json.loads((place / name / "fold0" / "result.json").read_text())
     assert set(result["froc"]) == {"0.05", "0.1", "0.2"}
-    assert not list(place.glob("*/maps.npy"))
+    assert len(list((place / "cache").glob("maps-*.npy"))) == 1  # both runs look at the same maps
+
+    def learns_again(*_: object) -> None:
+        raise AssertionError("a finished head was trained again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_dense, "fit", learns_again)
+        assert train(["dense", *data, "--config", str(config)]) == 0
+    assert "mAP50-95" in capsys.readouterr().out
     ship = ["ship", "detector", *data, "--run", name, "--folds", "0,1", "--name", name]
     ship += ["--version", "1", "--weights", str(place / "weights")]
     assert train([*ship, "--records", str(place / "records")]) == 0
