@@ -20,6 +20,8 @@ from models.training.records import Film, TrainingError
 Gray = NDArray[np.uint8]
 #: How many films are decoded between two notes of how far a run came.
 COUNT_EVERY = 500
+#: Side at which two films of other pixels are sure to differ.
+HASH_PX = 64
 
 
 def decode(path: Path, size: int) -> Gray:
@@ -87,3 +89,8 @@ def hashes(films: Sequence[Film], pixels: Gray) -> dict[str, str]:
         film.name: hashlib.sha256(pixels[number].tobytes()).hexdigest()
         for number, film in enumerate(films)
     }
+
+
+def known_hashes(films: Sequence[Film], cache: Path) -> dict[str, str]:
+    """A hash of each film's pixels at HASH_PX, for runs that need no other array of all films."""
+    return hashes(films, load(films, HASH_PX, cache))

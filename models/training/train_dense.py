@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from models import card as cards, xray
 from models.detector import Detector
-from models.training import checkpoint, detection_metrics, export_onnx, film_copies, ridge
+from models.training import checkpoint, detection_metrics, export_onnx, film_copies, pixels, ridge
 from models.training.config import DenseConfig, write_config
 from models.training.dense import DenseDetector, DenseHead, FrozenMaps, answerable, loss_of
 from models.training.film_copies import Copies
@@ -192,10 +192,11 @@ def train(config: DenseConfig, data: Path, runs: Path, base: Path = Path()) -> R
         if config.split
         else make_split(films, config.folds, 0.2, config.seed)
     )
+    hashes = pixels.known_hashes(boxed(films, labels), runs / "cache")
     folds = []
     for number in range(len(split.folds)):
         parts = [boxed(part, labels) for part in split.parts(films, number)]
-        guard(*parts)
+        guard(*parts, hashes=hashes)
         folds.append((parts[0], parts[1]))
         if not any(film.boxes for film in parts[0]):
             raise TrainingError(f"no film of the training folds has a box of {', '.join(labels)}")

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from models import card as cards, xray
 from models.detector import Detector
-from models.training import detection_metrics
+from models.training import detection_metrics, pixels as arrays
 from models.training.backbones import read_tensors
 from models.training.config import DetectorConfig, write_config
 from models.training.detection_metrics import FilmBoxes
@@ -231,7 +231,7 @@ def train(config: DetectorConfig, data: Path, runs: Path, base: Path = Path()) -
         else make_split(films, config.folds, 0.2, config.seed)
     )
     fit, held, test = (boxed(part, labels) for part in split.parts(films, config.fold))
-    guard(fit, held, test)
+    guard(fit, held, test, hashes=arrays.known_hashes(fit + held + test, runs / "cache"))
     with_box = [film for film in fit if film.boxes]
     if not with_box:
         raise TrainingError(f"no film of the training folds has a box of {', '.join(labels)}")

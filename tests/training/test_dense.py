@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,25 @@ def test_a_dense_run_ends_in_a_file_that_serves(
     assert found
     assert all(0 <= box.x0 < box.x1 <= 96 for box in found)
     assert (place / "records" / name / "fold1" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("command", ["dense", "detector"])
+def test_one_image_under_two_names_ends_the_run(
+    films_folder: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(films_folder, tmp_path / "films"))
+    data = ["--data", str(copy), "--runs", str(tmp_path)]
+    assert train(["split", *data, "--out", str(tmp_path / "split.json"), "--folds", "2"]) == 0
+    folds = json.loads((tmp_path / "split.json").read_text())["folds"]
+    left, right = sorted(folds[0])[0], sorted(folds[1])[0]
+    shutil.copyfile(copy / left, copy / right)
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump({"name": "run", "split": "split.json", "size_px": 64}))
+    assert train([command, *data, "--config", str(config)]) == 2
+    said = capsys.readouterr().err
+    assert "the same image is on both sides of a split" in said
+    assert left in said
+    assert right in said
 
 
 def test_a_dense_run_without_boxes_says_so(
