@@ -113,6 +113,12 @@ class IllegalTransition(Conflict):
     code = "illegal_transition"
 
 
+class DirectiveStands(Conflict):
+    """The control room has said something else about this emergency room already."""
+
+    code = "directive_stands"
+
+
 class AlreadyTaken(Conflict):
     """Another emergency room has already accepted this case."""
 

@@ -122,6 +122,15 @@ class DeclineReason(StrEnum):
     OTHER = "other"
 
 
+class DirectiveKind(StrEnum):
+    """What the control room says about an ER for one case."""
+
+    PIN = "pin"
+    """Ask it next."""
+    VETO = "veto"
+    """Never ask it."""
+
+
 class Role(StrEnum):
     """Who somebody is to the system."""
 

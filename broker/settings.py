@@ -72,6 +72,10 @@ class Settings:
     """Acuity 3."""
     steps_standard: EscalationSteps = EscalationSteps(120, 240, 360)
     """Acuity 4 and 5."""
+    control_room_first_acuity: int = 0
+    """Cases of this acuity and worse wait for the control room's choice first; 0: none does."""
+    control_room_wait_s: float = 60.0
+    """How long they wait; then ERs are asked as ever."""
     acknowledge_deadline_s: float = 10.0
     """An unacknowledged decision is sent again after this, and alarms the control room."""
     transport_deadline_s: float = 7200.0

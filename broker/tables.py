@@ -37,6 +37,7 @@ from broker.lifecycle import (
     CaseStatus,
     Channel,
     DeclineReason,
+    DirectiveKind,
     MessageStatus,
     NotificationStatus,
     NotificationStep,
@@ -109,6 +110,7 @@ class Base(DeclarativeBase):
         NotificationStep: _enum(NotificationStep),
         NotificationStatus: _enum(NotificationStatus),
         DeclineReason: _enum(DeclineReason),
+        DirectiveKind: _enum(DirectiveKind),
         AlarmCode: _enum(AlarmCode),
         Queue: _enum(Queue),
     }
@@ -263,6 +265,8 @@ class Case(Base):
     round_opened_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime | None]
     """When upkeep must look again, by the database's clock; terminal states have none."""
+    control_room_until_at: Mapped[datetime | None]
+    """Until when a received case waits for the control room's choice; then it goes on by itself."""
     received_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     first_offer_at: Mapped[datetime | None]
@@ -462,6 +466,9 @@ class Offer(Base):
     note: Mapped[str | None] = mapped_column(String(500))
     delay_min: Mapped[int | None]
     ended_reason: Mapped[str | None] = mapped_column(String(60))
+    assigned_by: Mapped[str | None] = mapped_column(String(120))
+    """Who of the control room accepted it for the ER; empty: the ER's own answer."""
+    assigned_reason: Mapped[str | None] = mapped_column(String(500))
 
     case: Mapped[Case] = relationship(back_populates="offers")
     emergency_room: Mapped[EmergencyRoom] = relationship()
@@ -486,6 +493,21 @@ class Offer(Base):
             name="delay",
         ),
     )
+
+
+class Directive(Base):
+    """The control room's word about one ER for one case."""
+
+    __tablename__ = "directives"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    emergency_room_id: Mapped[UUID] = mapped_column(ForeignKey("emergency_rooms.id"))
+    kind: Mapped[DirectiveKind]
+    reason: Mapped[str] = mapped_column(String(500))
+    given_by: Mapped[str] = mapped_column(String(120))
+    given_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("case_id", "emergency_room_id"),)
 
 
 class Notification(Base):

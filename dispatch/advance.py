@@ -74,7 +74,7 @@ def reassess(session: Session, settings: Settings, case: Case, why: str) -> None
     The caller has changed the case row in this unit. Open offers are ranked anew (amend.py); the
     ER that holds the case is told, with the capabilities that it lacks for what is needed now.
     """
-    if case.status is CaseStatus.RECEIVED:
+    if case.status is CaseStatus.RECEIVED and case.control_room_until_at is None:
         return  # advance triages when the offers go out
     result, partial = assess(session, settings, case)
     before, needed = case.acuity, set((case.triage or {}).get("needs", []))
@@ -88,7 +88,7 @@ def reassess(session: Session, settings: Settings, case: Case, why: str) -> None
     tell_crew(session, case, "case.amended", why=why, acuity_before=before, missing=missing)
     tell_granted(session, case, "offer.amended", why=why, acuity_before=before, missing=missing)
     if (worse or more) and case.status in SEARCHING:
-        _tell_round(session, case, amend.ask_one_more(session, settings, case, now))
+        tell_round(session, case, amend.ask_one_more(session, settings, case, now))
     if worse and case.status in SEARCHING and case.deadline_at is not None:
         due = _next_look(case, settings.steps(result.acuity))  # an urgent case is not left to wait
         case.deadline_at = max(now, min(case.deadline_at, due))
@@ -110,6 +110,16 @@ def _begin(session: Session, settings: Settings, case: Case, now: datetime) -> N
     ended = bool(readings) and all(r.status in ENDED_READINGS for r in readings)
     if case.deadline_at > now and not ended:  # no reading yet: its film is on the way
         return
+    if _control_room_first(session, settings, case, now):
+        return
+    open_search(session, settings, case, now)
+    tell_round(session, case, offers.open_round(session, settings, case, now))
+    if not offers.open_offers(session, case.id):
+        _unplaced(session, settings, case, now)
+
+
+def open_search(session: Session, settings: Settings, case: Case, now: datetime) -> None:
+    """Triage a received case and let its search begin; asks nobody yet."""
     result, partial = assess(session, settings, case)
     move_case(
         session,
@@ -126,9 +136,41 @@ def _begin(session: Session, settings: Settings, case: Case, now: datetime) -> N
         first_offer_at=now,
         deadline_at=now + timedelta(seconds=settings.steps(result.acuity).remind_s),
     )
-    _tell_round(session, case, offers.open_round(session, settings, case, now))
-    if not offers.open_offers(session, case.id):
-        _unplaced(session, settings, case, now)
+
+
+def waits_for_control_room(case: Case, now: datetime) -> bool:
+    """Whether a received case waits for the control room's choice just now."""
+    until = case.control_room_until_at
+    return case.status is CaseStatus.RECEIVED and until is not None and until > now
+
+
+def _control_room_first(session: Session, settings: Settings, case: Case, now: datetime) -> bool:
+    """Whether the control room chooses first and its time is not over; says so once."""
+    until = case.control_room_until_at
+    if until is not None:
+        if until > now and case.deadline_at is not None and case.deadline_at <= now:
+            _sleep(session, case, until)
+        return until > now
+    if not settings.control_room_first_acuity:
+        return False
+    result, partial = assess(session, settings, case)
+    if result.acuity > settings.control_room_first_acuity:
+        return False
+    until = now + timedelta(seconds=settings.scaled(settings.control_room_wait_s))
+    move_case(
+        session,
+        case,
+        CaseStatus.RECEIVED,
+        SYSTEM,
+        tell=None,
+        acuity=result.acuity,
+        triage=as_json(result, settings),
+        partial=partial,
+        control_room_until_at=until,
+        deadline_at=until,
+    )
+    tell_crew(session, case, "alarm.control_room_chooses", until_at=until.isoformat())
+    return True
 
 
 def _search(session: Session, settings: Settings, case: Case, now: datetime) -> None:
@@ -155,7 +197,7 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
         end_offers(session, case, tired, OfferStatus.EXPIRED, SYSTEM, offers.Ended.NO_ANSWER.value)
         new = offers.open_round(session, settings, case, now)
         if new:
-            _tell_round(session, case, new)
+            tell_round(session, case, new)
         if (unplaced_at <= now or not (new or waiting)) and case.status is CaseStatus.OFFERING:
             _unplaced(session, settings, case, now)
         elif not (new or waiting):
@@ -253,7 +295,8 @@ def _unplaced(session: Session, settings: Settings, case: Case, now: datetime) -
     )
 
 
-def _tell_round(session: Session, case: Case, opened: list[Offer]) -> None:
+def tell_round(session: Session, case: Case, opened: list[Offer]) -> None:
+    """Tell crew and control room whom a round asks; nothing when it asks nobody."""
     if opened:
         tell_crew(
             session,

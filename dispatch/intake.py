@@ -190,7 +190,7 @@ def add_image(
         )
     now = database.now(session)
     values: dict[str, Any] = {"image_unusable": None}
-    if case.status is CaseStatus.RECEIVED:
+    if case.status is CaseStatus.RECEIVED and case.control_room_until_at is None:
         waits = film.opened.verdict.usable
         until = case.received_at + advance.patience(settings, case.crew_pre_ktas)
         values["deadline_at"] = until if waits else now

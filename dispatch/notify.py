@@ -33,6 +33,7 @@ from broker.lifecycle import (
     Channel,
     NotificationStatus,
     NotificationStep,
+    OfferStatus,
 )
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Notification, Offer
@@ -69,6 +70,8 @@ class Delivery:
     offer_id: UUID
     case_id: UUID
     acuity: int | None
+    assigned: bool
+    """By the control room: there is nothing to answer, but a patient comes."""
 
 
 def configured(settings: Settings) -> tuple[frozenset[Channel], str]:
@@ -171,7 +174,10 @@ def claim(session: Session, settings: Settings, notification_id: UUID) -> Delive
     on, _ = configured(settings)
     addresses = {Channel.WEBHOOK: room.notify_webhook, Channel.EMAIL: room.notify_email}
     address = addresses[found.channel]
-    needed = offer.status in UNANSWERED_OFFERS and found.channel in on and address is not None
+    # Who was assigned a case never answers: it is told all the same.
+    told = offer.status is OfferStatus.ACCEPTED and offer.assigned_by is not None
+    wanted = offer.status in UNANSWERED_OFFERS or told
+    needed = wanted and found.channel in on and address is not None
     values = (
         {"attempt": found.attempt + 1, "due_at": now + timedelta(seconds=CLAIM_S)}
         if needed
@@ -190,6 +196,7 @@ def claim(session: Session, settings: Settings, notification_id: UUID) -> Delive
         offer_id=offer.id,
         case_id=case.id,
         acuity=case.acuity,
+        assigned=told,
     )
 
 
@@ -263,6 +270,7 @@ def _post(settings: Settings, delivery: Delivery) -> None:
             "offer_id": str(delivery.offer_id),
             "case_id": str(delivery.case_id),
             "acuity": delivery.acuity,
+            "assigned": delivery.assigned,
             "emergency_room": delivery.emergency_room,
             "link": link(settings, delivery.offer_id),
         }
@@ -295,12 +303,19 @@ def _mail(settings: Settings, delivery: Delivery) -> None:
     host = server.hostname or ""
     message = EmailMessage()
     message["From"], message["To"] = settings.mail_from, delivery.address
-    message["Subject"] = f"Acuity {delivery.acuity}: an ambulance asks {delivery.emergency_room}"
-    message["Message-ID"] = f"<{delivery.notification_id}@goldentime>"
-    message.set_content(
-        f"An ambulance waits for the answer of {delivery.emergency_room} (acuity "
-        f"{delivery.acuity}).\n\nSee the case and decide:\n{link(settings, delivery.offer_id)}\n"
+    asks = (
+        "the control room has assigned a patient to" if delivery.assigned else "an ambulance asks"
     )
+    message["Subject"] = f"Acuity {delivery.acuity}: {asks} {delivery.emergency_room}"
+    message["Message-ID"] = f"<{delivery.notification_id}@goldentime>"
+    said = (
+        f"The control room has assigned a patient to {delivery.emergency_room} (acuity "
+        f"{delivery.acuity}).\n\nSee the case, or give it back with a reason:"
+        if delivery.assigned
+        else f"An ambulance waits for the answer of {delivery.emergency_room} (acuity "
+        f"{delivery.acuity}).\n\nSee the case and decide:"
+    )
+    message.set_content(f"{said}\n{link(settings, delivery.offer_id)}\n")
     try:
         tls = ssl.create_default_context()
         client: smtplib.SMTP = (

@@ -30,8 +30,8 @@ from broker.lifecycle import (
 )
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import access, beds, notify, routing
-from dispatch.access import Actor
+from dispatch import access, beds, directives, notify, routing
+from dispatch.access import GRANTING_OFFERS, Actor
 from dispatch.routing import Chosen, EmergencyCentreLevel, EmergencyRoomFacts, Ranked
 from dispatch.transition import (
     end_offers,
@@ -65,6 +65,7 @@ class Ended(StrEnum):
     NO_ANSWER = "no_answer"
     GIVEN_BACK = "given_back"
     PASSED_BY_CREW = "passed_by_crew"
+    CONTROL_ROOM = "control_room"
 
 
 def open_round(session: Session, settings: Settings, case: Case, now: datetime) -> list[Offer]:
@@ -74,7 +75,12 @@ def open_round(session: Session, settings: Settings, case: Case, now: datetime) 
     """
     rooms = candidates(session, settings, case, now)
     ranked = rank(settings, case, rooms, now, asked=_times_asked(session, case.id))
-    chosen = routing.choose_set(ranked, settings.offers_per_round)
+    chosen = routing.choose_set(
+        ranked,
+        settings.offers_per_round,
+        pinned=directives.pinned(session, case.id),
+        vetoed=directives.vetoed(session, case.id),
+    )
     _tell_few(session, settings, case, chosen)
     return ask(session, settings, case, chosen.rooms, now, of_set=chosen)
 
@@ -170,17 +176,28 @@ def candidates(
 ) -> list[EmergencyRoomFacts]:
     """ERs that may be asked now: those never asked; then also those whose no is long ago.
 
-    ERs on diversion stay in; routing asks them only when there is nobody else.
+    ERs on diversion stay in; routing asks them only when there is nobody else. Never one that the
+    control room vetoed; one that it pinned also when it has said no.
     """
     asked = _by_emergency_room(session, case.id)
-    rooms = session.scalars(select(EmergencyRoom).where(EmergencyRoom.active)).all()
-    may = [room for room in rooms if room.id not in asked]
+    never = directives.vetoed(session, case.id)
+    pinned = directives.pinned(session, case.id)
+    active = session.scalars(select(EmergencyRoom).where(EmergencyRoom.active)).all()
+    rooms = [room for room in active if room.id not in never]
+    may = [
+        room
+        for room in rooms
+        if room.id not in asked
+        or (room.id in pinned and not any(o.status in GRANTING_OFFERS for o in asked[room.id]))
+    ]
     if all(_diverted(room, now) for room in may):
         said_no_before = now - timedelta(seconds=settings.scaled(settings.ask_again_s))
         may += [
             room
             for room in rooms
-            if room.id in asked and _may_be_asked_again(case, asked[room.id], said_no_before)
+            if room.id in asked
+            and room not in may
+            and _may_be_asked_again(case, asked[room.id], said_no_before)
         ]
     return facts(may, now)
 
@@ -270,7 +287,7 @@ def decide(
         "delay_min": delay_min,
     }
     if decision is Decision.ACCEPT:
-        _assign(session, settings, case, offer, actor, now, values)
+        hold(session, settings, case, offer, actor, now, values)
     else:
         due = _due_if_last(session, case, offer, now) if decision is Decision.REJECT else {}
         move_case(session, case, case.status, actor, tell=None, **due)
@@ -298,7 +315,7 @@ def take(session: Session, settings: Settings, actor: Actor, offer_id: UUID) -> 
     if case.status not in SEEKING_CASES:
         raise AlreadyTaken(status=str(case.status))
     now = database.now(session)
-    _assign(session, settings, case, offer, actor, now, {})
+    hold(session, settings, case, offer, actor, now, {})
     acknowledge(session, settings, actor, case, now)
     return offer
 
@@ -375,7 +392,7 @@ def unanswered(session: Session, case_id: UUID) -> list[Offer]:
     return [o for o in open_offers(session, case_id) if o.status in UNANSWERED_OFFERS]
 
 
-def _assign(
+def hold(
     session: Session,
     settings: Settings,
     case: Case,
@@ -384,6 +401,7 @@ def _assign(
     now: datetime,
     values: dict[str, object],
 ) -> None:
+    """Give a case to the ER of an offer: the first wins, every other offer is withdrawn."""
     move_case(
         session,
         case,

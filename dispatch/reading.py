@@ -364,7 +364,7 @@ def _move_on(session: Session, settings: Settings, case_id: UUID, *, review: boo
         return
     values: dict[str, Any] = {"needs_review": True} if review else {}
     move_case(session, case, case.status, SYSTEM, tell=None, **values)
-    if case.status is CaseStatus.RECEIVED:
+    if case.status is CaseStatus.RECEIVED and case.control_room_until_at is None:
         advance.advance(session, settings, case_id)
     else:
         advance.reassess(session, settings, case, "reading")

@@ -121,7 +121,8 @@ def update(
     values = dict(changes)
     if "latitude" in values:
         values["position_at"] = now
-    if case.status is CaseStatus.RECEIVED and case.deadline_at and "crew_pre_ktas" in values:
+    waits_for_readings = case.status is CaseStatus.RECEIVED and case.control_room_until_at is None
+    if waits_for_readings and case.deadline_at and "crew_pre_ktas" in values:
         waits_until = case.received_at + advance.patience(settings, values["crew_pre_ktas"])
         values["deadline_at"] = min(case.deadline_at, waits_until)
     move_case(session, case, case.status, actor, tell=None, **values)

@@ -18,6 +18,7 @@ from broker import events
 from broker.errors import NotAllowed, NotSignedIn
 from broker.lifecycle import DeclineReason, Role
 from dispatch.access import Actor
+from dispatch.rules import Capability
 from web import assets, language
 from web.auth import actor, allow, anybody, public
 from web.state import here
@@ -89,6 +90,14 @@ def emergency_room() -> str:
 def control_room() -> str:
     """Alarms and live cases."""
     return _page("control", sheets=(*CASE_SHEETS, "control"))
+
+
+@blueprint.route("/beds")
+@allow(Role.CONTROL_ROOM, Role.ADMIN)
+def beds() -> str:
+    """Free beds with the age of each figure; administrators set what an ER offers."""
+    capabilities = [capability.value for capability in Capability]
+    return _page("beds", sheets=("control",), capabilities=capabilities)
 
 
 @blueprint.route("/operations")

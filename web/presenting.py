@@ -19,6 +19,7 @@ from dispatch import (
     access,
     assessing,
     basis,
+    directives,
     instructions,
     measured,
     news2,
@@ -60,6 +61,10 @@ def case_picture(session: Session, settings: Settings, actor: Actor, case: Case)
     shown["instructions"] = instructions.latest(session, case.id) if identity else None
     shown["outcome"] = outcome.latest(session, case.id) if identity else None
     if actor.role is not Role.EMERGENCY_ROOM:
+        shown["control_room_until_at"] = case.control_room_until_at
+    if actor.role is Role.CONTROL_ROOM:
+        shown["directives"] = directives.of_case(session, case.id)
+    if actor.role is not Role.EMERGENCY_ROOM:
         shown["offers"] = [offer_picture(session, settings, None, o) for o in case.offers]
     return shown
 
@@ -74,7 +79,7 @@ def offer_picture(
         for name in (
             *("id", "case_id", "emergency_room", "round", "rank", "status", "eta_min"),
             *("distance_km", "explanation", "offered_at", "received_at", "decided_at"),
-            *("reason_code", "note", "delay_min", "ended_reason"),
+            *("reason_code", "note", "delay_min", "ended_reason", "assigned_reason"),
         )
     }
     shown["explanation"] = explanation_picture(offer.explanation)

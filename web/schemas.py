@@ -14,6 +14,7 @@ from broker.board import Why
 from broker.lifecycle import (
     CaseStatus,
     DeclineReason,
+    DirectiveKind,
     MessageStatus,
     OfferStatus,
     ReadingKind,
@@ -26,6 +27,7 @@ from dispatch.news2 import Consciousness
 from dispatch.offers import Decision
 from dispatch.outcome import Disposition
 from dispatch.rules import Capability
+from dispatch.shortages import MOST_HOURS
 
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
@@ -356,6 +358,37 @@ class ChoosePasswordIn(In):
     password = fields.String(required=True, validate=validate.Length(10, 200))
 
 
+class DirectiveIn(In):
+    """The control room's word about an ER for one case."""
+
+    kind = fields.Enum(
+        DirectiveKind,
+        by_value=True,
+        required=True,
+        metadata={"description": "pin: ask it next; veto: never ask it"},
+    )
+    reason = fields.String(required=True, validate=[validate.Length(2, 500), no_control_characters])
+
+
+class AssignIn(In):
+    """Place a case at an ER on the control room's word."""
+
+    emergency_room_id = fields.UUID(required=True)
+    reason = fields.String(required=True, validate=[validate.Length(2, 500), no_control_characters])
+
+
+class BoardQuery(Schema):
+    """How many cases."""
+
+    limit = fields.Integer(load_default=200, validate=validate.Range(1, 200))
+
+
+class ShortagesQuery(Schema):
+    """How far back."""
+
+    hours = fields.Integer(load_default=24, validate=validate.Range(1, MOST_HOURS))
+
+
 class InboxQuery(Schema):
     """Which events: those after a number."""
 
@@ -610,6 +643,51 @@ class OfferBrief(Schema):
     note = fields.String(allow_none=True)
     delay_min = fields.Integer(allow_none=True)
     ended_reason = fields.String(allow_none=True)
+    assigned_reason = fields.String(
+        allow_none=True,
+        metadata={"description": "the control room accepted for the ER, and why"},
+    )
+
+
+class DirectiveOut(Schema):
+    """A pin or a veto: who, why, when."""
+
+    emergency_room_id = fields.UUID()
+    kind = fields.Enum(DirectiveKind, by_value=True)
+    reason = fields.String()
+    given_by = fields.String()
+    given_at = fields.AwareDateTime()
+
+
+class RankedOut(Schema):
+    """An ER's place for a case, and why."""
+
+    emergency_room = fields.Nested(EmergencyRoomOut)
+    eta_min = fields.Float(allow_none=True)
+    distance_km = fields.Float(allow_none=True)
+    expected_min = fields.Float(metadata={"description": "expected minutes to a confirmed bed"})
+    suitable = fields.Boolean(metadata={"description": "false: it is not asked by itself"})
+    reasons = fields.List(fields.Dict(keys=fields.String(), values=fields.String()))
+    directive = fields.Nested(DirectiveOut, allow_none=True)
+
+
+class ShortHourOut(Schema):
+    """One hour of offers."""
+
+    begins_at = fields.AwareDateTime()
+    asked = fields.Integer()
+    answered_no = fields.Integer()
+    by_reason = fields.Dict(keys=fields.String(), values=fields.Integer())
+
+
+class ShortagesOut(Schema):
+    """What was short over all ERs together; no ER is named."""
+
+    since_at = fields.AwareDateTime()
+    asked = fields.Integer()
+    answered_no = fields.Integer()
+    by_reason = fields.Dict(keys=fields.String(), values=fields.Integer())
+    hours = fields.List(fields.Nested(ShortHourOut))
 
 
 class CaseOut(Schema):
@@ -649,6 +727,11 @@ class CaseOut(Schema):
     )
     instructions = fields.Nested(InstructionsOut, allow_none=True)
     outcome = fields.Nested(OutcomeOut, allow_none=True)
+    control_room_until_at = fields.AwareDateTime(
+        allow_none=True,
+        metadata={"description": "until when the control room chooses; then it goes on by itself"},
+    )
+    directives = fields.List(fields.Nested(DirectiveOut))
     offers = fields.List(fields.Nested(OfferBrief))
 
 

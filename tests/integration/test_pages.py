@@ -34,6 +34,7 @@ PAGES = {
     "/crew": {Role.CREW},
     "/er": {Role.EMERGENCY_ROOM},
     "/control": {Role.CONTROL_ROOM},
+    "/beds": {Role.CONTROL_ROOM, Role.ADMIN},
     "/operations": {Role.OPERATIONS, Role.CONTROL_ROOM, Role.ADMIN},
 }
 UNITS = {Role.CREW: "Test 1", Role.EMERGENCY_ROOM: "Test Hospital 1"}

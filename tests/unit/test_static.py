@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "web" / "static"
-PAGES = ("admin", "control", "crew", "er", "operations", "patients", "sign_in")
+PAGES = ("admin", "beds", "control", "crew", "er", "operations", "patients", "sign_in")
 LARGEST = 60 * 1024
 VIEWER = {"viewer.js"}
 """The film's viewer: its size is its library's, and it is loaded when somebody asks for it."""

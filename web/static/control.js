@@ -3,6 +3,8 @@
 import { actions, api, el, paint, press, Problem, roomName, serverNow, session, t, time } from "./page.js";
 import { follow, heard } from "./live.js";
 import { loadMessages, messages, unread, wireMessages } from "./messages.js";
+import { choosing, waitsForUs, wireChoosing } from "./choosing.js";
+import { feedLine, showShortages } from "./shortage.js";
 import { clinical, heading, offers, toggleBoxes } from "./show.js";
 
 const OVER = new Set(["closed", "cancelled"]);
@@ -34,7 +36,7 @@ async function fetchCase(id) {
 async function reload() {
   try {
     const [live, all] = await Promise.all([
-      api("GET", "/cases?live=true&limit=200"),
+      api("GET", "/control-room/cases"),
       api("GET", "/emergency-rooms"),
     ]);
     heard();
@@ -49,7 +51,17 @@ async function reload() {
   show();
 }
 
+async function showBeds() {
+  try {
+    paint(document.getElementById("feed"), feedLine((await api("GET", "/beds")).feed));
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+  }
+  await showShortages(document.getElementById("shortages"));
+}
+
 function onEvent(entry) {
+  if (entry.type === "alarm.bed_feed" || entry.type === "bed_feed.back") showBeds();
   if (!entry.case_id) return;
   if (entry.type === "alarm.no_news") silent.set(entry.case_id, entry.body.version);
   if (entry.type === "alarm.few_suitable") few.add(entry.case_id);
@@ -59,6 +71,7 @@ function onEvent(entry) {
 
 /** The alarm that a case raises now, if any; it goes away with its reason. */
 function alarmOf(shown) {
+  if (waitsForUs(shown)) return "control_room_chooses";
   if (shown.status === "unplaced") return "unplaced";
   if (shown.status === "assigned" && serverNow() - Date.parse(shown.assigned_at) > UNCONFIRMED_MS) {
     return "unacknowledged";
@@ -119,6 +132,7 @@ function card(shown) {
     ),
     shown.status === "unplaced" ? phones() : null,
     offers(shown.id, shown.offers),
+    choosing(shown, rooms),
     clinical(shown),
     messages(shown.id, held ? ["ambulance", "emergency_room"] : ["ambulance"]),
     CANCELLABLE.has(shown.status) ? cancelForm(shown) : null,
@@ -180,9 +194,12 @@ document.addEventListener("submit", (event) => {
 });
 
 wireMessages(show);
+wireChoosing(fetchCase, show);
 session()
   .then((who) => paint(document.getElementById("who"), who.display_name))
   .catch(() => {});
 await reload();
+showBeds();
+setInterval(showBeds, 60000);
 follow({ onEvent, reload });
 setInterval(show, 5000); // an alarm may fall due by time alone

@@ -87,6 +87,7 @@ function onEvent(entry) {
   if (entry.type === "diversion") reload();
   else if (entry.type.startsWith("message.")) loadMessages(entry.case_id, show);
   else if (entry.body.offer_id) {
+    if (entry.type === "offer.assigned") notice(t("er.assigned", { reason: entry.body.reason }), "bad");
     if (entry.type === "offer.requested") notice(t("er.new_request", { level: acuityWords(entry.body.acuity) }));
     fetchOffer(entry.body.offer_id);
   } else {

@@ -433,6 +433,9 @@ function offerLine(offer) {
     el("span", { class: "offer-room" }, roomName(offer.emergency_room)),
     el("span", { class: "offer-eta" }, eta(offer)),
     el("span", { class: "offer-state" }, offerState(offer)),
+    offer.assigned_reason
+      ? el("small", { class: "quiet" }, t("offer.assigned", { reason: offer.assigned_reason }))
+      : null,
   );
 }
 

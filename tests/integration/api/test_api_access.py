@@ -40,6 +40,12 @@ WHO = {
 OUTSIDERS = {"crew_other", "er_loser", "er_never"}
 Body = Callable[[], dict[str, Any]]
 BODIES: dict[tuple[str, str], Body] = {
+    ("put", "/control-room/cases/{case_id}/directives/{emergency_room_id}"): lambda: {
+        "json": {"kind": "pin", "reason": "for a test"}
+    },
+    ("post", "/control-room/cases/{case_id}/assign"): lambda: {
+        "json": {"emergency_room_id": str(uuid4()), "reason": "for a test"}
+    },
     ("put", "/emergency-rooms/{emergency_room_id}/capabilities"): lambda: {
         "json": {"capabilities": []}
     },

@@ -109,12 +109,17 @@ control_room crew: post /cases/{case_id}/cancel
 control_room emergency_room: post /emergency-rooms/{emergency_room_id}/diversion
 admin control_room emergency_room: post /emergency-rooms/{emergency_room_id}/beds
 admin: put /emergency-rooms/{emergency_room_id}/capabilities
+control_room: get /control-room/cases, get /control-room/cases/{case_id}/ranking,
+  put /control-room/cases/{case_id}/directives/{emergency_room_id},
+  delete /control-room/cases/{case_id}/directives/{emergency_room_id},
+  post /control-room/cases/{case_id}/assign, post /control-room/cases/{case_id}/proceed
 control_room crew emergency_room: get /cases, get /cases/{case_id}, get /cases/{case_id}/image,
   get /emergency-rooms, get /events, get /inbox, get /cases/{case_id}/messages,
   post /cases/{case_id}/messages, post /messages/{message_id}/seen, get /offers,
   get /offers/{offer_id}, get /cases/{case_id}/image/preview,
   get /cases/{case_id}/image/dicom, get /cases/{case_id}/image/heatmap
-admin control_room operations: get /beds, get /operations/cases, get /operations/queues,
+admin control_room operations: get /control-room/shortages, get /beds,
+  get /operations/cases, get /operations/queues,
   get /operations/dead-letters
 admin operations: post /operations/cases/{case_id}/requeue, get /metrics,
   post /operations/dead-letters/{reading_id}/close,

@@ -1,0 +1,145 @@
+"""The control room's door: who waits, whom to ask first or never, assign, what is short."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import case as sql_case, select
+
+from broker import database, events
+from broker.lifecycle import LIVE_CASES, CaseStatus, Role
+from broker.tables import Case, Directive, EmergencyRoom
+from dispatch import access, assigning, directives, offers, routing, shortages
+from web import schemas
+from web.auth import actor, allow
+from web.bodies import Room
+from web.presenting import case_picture, offer_picture
+from web.state import here
+
+blueprint = Room(
+    "control_room", __name__, url_prefix="/api/v1/control-room", description="What the control "
+    "room does"
+)  # fmt: skip
+
+
+@blueprint.route("/cases", methods=["GET"])
+@blueprint.arguments(schemas.BoardQuery, location="query")
+@blueprint.response(200, schemas.CaseOut(many=True))
+@allow(Role.CONTROL_ROOM)
+def board(query: dict[str, Any]) -> list[dict[str, Any]]:
+    """Live cases, those that need somebody first: waiting for you, unplaced, then by urgency."""
+    state, who = here(), actor()
+    with state.record.write() as session:
+        now = database.now(session)
+        waits = (Case.status == CaseStatus.RECEIVED) & (Case.control_room_until_at > now)
+        need = sql_case((waits, 0), (Case.status == CaseStatus.UNPLACED, 1), else_=2)
+        urgency = sql_case((Case.acuity.is_(None), 3), else_=Case.acuity)
+        rows = session.scalars(
+            select(Case)
+            .where(access.cases_visible_to(who), Case.status.in_(LIVE_CASES))
+            .order_by(need, urgency, Case.received_at)
+            .limit(query["limit"])
+        ).all()
+        if rows:
+            ids = [str(case.id) for case in rows]
+            events.audit(session, who.name, "cases.listed", None, cases=ids)
+        return [case_picture(session, state.settings, who, case) for case in rows]
+
+
+@blueprint.route("/cases/<uuid:case_id>/ranking", methods=["GET"])
+@blueprint.response(200, schemas.RankedOut(many=True))
+@allow(Role.CONTROL_ROOM)
+def ranking(case_id: UUID) -> list[dict[str, Any]]:
+    """Every ER in the order in which it suits the case, with why, and what you said of it."""
+    state = here()
+    with state.record.read() as session:
+        case = access.case(session, actor(), case_id)
+        now = database.now(session)
+        rooms = {
+            room.id: room
+            for room in session.scalars(select(EmergencyRoom).where(EmergencyRoom.active))
+        }
+        said = {d.emergency_room_id: d for d in directives.of_case(session, case.id)}
+        ranked = offers.rank(state.settings, case, offers.facts([*rooms.values()], now), now)
+        return [
+            {
+                "emergency_room": rooms[found.id],
+                "eta_min": found.eta_min,
+                "distance_km": found.distance_km,
+                "expected_min": found.expected_min,
+                "suitable": found.excluded_reason is None,
+                "reasons": [
+                    {language: routing.explain(reason, language) for language in ("en", "ko")}
+                    for reason in (
+                        *([found.excluded_reason] if found.excluded_reason else []),
+                        *found.reasons,
+                    )
+                ],
+                "directive": said.get(found.id),
+            }
+            for found in list(ranked)[:50]
+        ]
+
+
+@blueprint.route("/cases/<uuid:case_id>/directives/<uuid:emergency_room_id>", methods=["PUT"])
+@blueprint.arguments(schemas.DirectiveIn)
+@blueprint.response(200, schemas.DirectiveOut)
+@allow(Role.CONTROL_ROOM)
+def direct(data: dict[str, Any], case_id: UUID, emergency_room_id: UUID) -> Directive:
+    """Ask this ER next (pin), or never (veto), with a reason."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: assigning.direct(
+            s, state.settings, who, case_id, emergency_room_id, data["kind"], data["reason"]
+        )
+    )
+
+
+@blueprint.route("/cases/<uuid:case_id>/directives/<uuid:emergency_room_id>", methods=["DELETE"])
+@blueprint.response(204)
+@allow(Role.CONTROL_ROOM)
+def lift(case_id: UUID, emergency_room_id: UUID) -> None:
+    """Take a pin or a veto back."""
+    who = actor()
+    here().record.again(lambda s: assigning.lift(s, who, case_id, emergency_room_id))
+
+
+@blueprint.route("/cases/<uuid:case_id>/assign", methods=["POST"])
+@blueprint.arguments(schemas.AssignIn)
+@blueprint.response(200, schemas.OfferBrief)
+@allow(Role.CONTROL_ROOM)
+def assign(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
+    """Place a case at an ER on your word; the ER is told, and may give it back with a reason."""
+    state, who = here(), actor()
+
+    def unit(session: Any) -> dict[str, Any]:
+        offer = assigning.assign(
+            session, state.settings, who, case_id, data["emergency_room_id"], data["reason"]
+        )
+        return offer_picture(session, state.settings, None, offer)
+
+    return state.record.again(unit)
+
+
+@blueprint.route("/cases/<uuid:case_id>/proceed", methods=["POST"])
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.CONTROL_ROOM)
+def proceed(case_id: UUID) -> dict[str, Any]:
+    """Let a case that waits for your choice go on by itself now."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: case_picture(
+            s, state.settings, who, assigning.proceed(s, state.settings, who, case_id)
+        )
+    )
+
+
+@blueprint.route("/shortages", methods=["GET"])
+@blueprint.arguments(schemas.ShortagesQuery, location="query")
+@blueprint.response(200, schemas.ShortagesOut)
+@allow(Role.CONTROL_ROOM, Role.OPERATIONS, Role.ADMIN)
+def what_is_short(query: dict[str, Any]) -> shortages.Shortages:
+    """Reasons of "cannot take now" by reason and hour, over all ERs together."""
+    with here().record.read() as session:
+        return shortages.of_last(session, query["hours"])
