@@ -62,7 +62,8 @@ def claim(session: Session, settings: Settings, kind: ReadingKind, owner: str) -
         .join(Image, Image.id == Reading.image_id)
         .join(Case, Case.id == Reading.case_id)
         .where(Reading.kind == kind, Reading.status == ReadingStatus.PENDING)
-        .order_by(urgency, Reading.created_at)
+        # Among equals a film that already cost a worker waits: it may be the film's own doing.
+        .order_by(urgency, Reading.attempt, Reading.created_at)
         .limit(1)
         .with_for_update(of=Reading, skip_locked=True)
     ).first()

@@ -131,6 +131,17 @@ def test_the_most_urgent_film_is_claimed_first(city: City):
     assert order == [worst, middle, mild]
 
 
+def test_a_film_that_cost_a_worker_waits_behind_its_equals(city: City, upkeep: Upkeep):
+    """Or a few that kill their readers would hold up all others, three times each."""
+    costly = city.submit_film()
+    assert city.claim(CLASSIFY, "worker 1").case_id == costly
+    fall_silent(city)
+    upkeep.look()
+    fresh, urgent = city.submit_film(), city.submit_film(crew_pre_ktas=1)
+    claimed = [city.claim(CLASSIFY, f"worker {number}").case_id for number in range(2, 5)]
+    assert claimed == [urgent, fresh, costly]
+
+
 def test_what_is_found_is_kept_with_its_model(city: City):
     case_id = city.submit_film()
     claim = city.claim(ReadingKind.DETECT)

@@ -1,11 +1,13 @@
-"""What must reach people whatever breaks: events in order (P11), offers without AI (P7)."""
+"""What must reach people whatever breaks: events (P11), offers without AI (P7), alarms (P17)."""
 
 from __future__ import annotations
 
 import random
 import signal
+import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from uuid import UUID
 
 import psutil
@@ -13,7 +15,9 @@ import pytest
 from sqlalchemy import select
 
 from broker import events
-from broker.tables import Case, Offer
+from broker.lifecycle import AlarmCode
+from broker.queues import Queue
+from broker.tables import Alarm, Case, Offer
 from tests.e2e.chaos import pool, truth
 from tests.e2e.chaos.box import Box
 from tests.e2e.chaos.crowd import Crowd
@@ -58,7 +62,8 @@ def test_events_come_in_order_and_none_is_missing(
         box.strike("stream killed")
         box.kill("stream")
         spans["hung up, stream killed"] = _play(crowd, count)
-        time.sleep(12 if long_run else 6)  # the stream needs its start
+        for audience, listener in ears.items():
+            box.wait(lambda a=audience, e=listener: e.last == _written(box, a), "all its events")
     finally:
         for listener in ears.values():
             listener.over.set()
@@ -76,15 +81,17 @@ def test_events_come_in_order_and_none_is_missing(
         if long_run and name == "Redis dead":
             assert waits[-1] <= 6
     for audience, listener in ears.items():
-        with box.record.read() as session:
-            written = events.last_seq(session, audience)
-        assert [seq for seq, _, _ in listener.heard] == list(
-            range(listener.first + 1, written + 1)
-        ), audience
+        heard = [seq for seq, _, _ in listener.heard]
+        assert heard == list(range(listener.first + 1, _written(box, audience) + 1)), audience
     assert sum(listener.connections for listener in ears.values()) > 2 * len(ears)
     box.heal()
     box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
     truth.holds(box)
+
+
+def _written(box: Box, audience: str) -> int:
+    with box.record.read() as session:
+        return events.last_seq(session, audience)
 
 
 def _play(crowd: Crowd, count: int) -> tuple[float, float]:
@@ -103,7 +110,7 @@ def _part(values: list[float], percent: int) -> float:
 def test_with_ai_dead_the_offers_go_out_at_the_reading_deadline(
     box: Box, crowd: Crowd, long_run: bool
 ):
-    """Both networks' pools stand still; their late words amend and rewrite no offer."""
+    """Both networks' pools stand still; their late words take no offer back."""
     victims = [v for part in ("classify", "classify2", "detect") for v in box.processes(part)]
     box.strike("AI frozen")
     for victim in victims:
@@ -133,9 +140,57 @@ def test_with_ai_dead_the_offers_go_out_at_the_reading_deadline(
     truth.holds(box)
 
 
+def test_a_queue_that_stands_still_alarms(box: Box, crowd: Crowd, long_run: bool):
+    """Every pool of it is frozen, and whoever takes its place; nothing of ours counts the time."""
+    over = threading.Event()
+
+    def freeze() -> None:
+        while not over.wait(0.2):
+            for part in ("classify", "classify2"):
+                for process in box.processes(part):
+                    with suppress(psutil.NoSuchProcess):
+                        process.send_signal(signal.SIGSTOP)
+
+    freezer = threading.Thread(target=freeze)
+    box.strike("classify frozen")
+    freezer.start()
+    try:
+        time.sleep(0.5)
+        life, began = crowd.submit(), time.time()
+        alarm = box.wait(lambda: _alarm(box, began), "the alarm", 90)
+    finally:
+        over.set()
+        freezer.join()
+        for part in ("classify", "classify2"):
+            for process in box.processes(part):
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGCONT)
+    after_s = alarm.opened_at.timestamp() - began
+    print(f"a queue frozen: the alarm stood {after_s:.1f} s after the film was sent")
+    if long_run:
+        assert after_s <= 30
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading", 120)
+    box.wait(lambda: (_alarm(box, began) or alarm).closed_at, "the end of the alarm", 60)
+    crowd.offers(life)
+    box.heal()
+    truth.holds(box)
+
+
+def _alarm(box: Box, since: float) -> Alarm | None:
+    """The alarm of the frozen queue, as its row stands."""
+    with box.record.read() as session:
+        return session.scalars(
+            select(Alarm).where(
+                Alarm.code == AlarmCode.QUEUE_STUCK,
+                Alarm.subject == Queue.CLASSIFY.value,
+                Alarm.opened_at >= datetime.fromtimestamp(since, UTC),
+            )
+        ).first()
+
+
 def _offers(box: Box, case_id: str) -> list[tuple[object, ...]]:
-    """What was offered to whom, as it was said then."""
-    columns = (Offer.id, Offer.emergency_room_id, Offer.round, Offer.rank, Offer.explanation)
+    """What was offered to whom, and when; the ranks of open offers may follow the findings."""
+    columns = (Offer.id, Offer.emergency_room_id, Offer.round, Offer.offered_at)
     with box.record.read() as session:
         found = session.execute(
             select(*columns).where(Offer.case_id == UUID(case_id)).order_by(Offer.id)
