@@ -12,7 +12,7 @@ from pathlib import Path
 from models import card as cards
 from models.card import BadCard
 from models.network import NetworkFailure
-from models.training.records import TrainingError
+from models.training.records import TrainingError, not_installed
 
 #: One call of every command, as its --help shows it.
 EXAMPLES = {
@@ -124,6 +124,8 @@ def train(argv: Sequence[str] | None = None) -> int:
         return _run(args)
     except (TrainingError, BadCard, NetworkFailure) as error:
         print(f"goldentime train: {error}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        print(f"goldentime train: {not_installed(error)}", file=sys.stderr)
     except OSError as error:
         print(
             f"goldentime train: {error.filename or 'a file'}: {error.strerror or error}; mend that "
@@ -312,6 +314,9 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
         return _evaluate(args)
     except (TrainingError, BadCard, NetworkFailure, OSError) as error:
         print(f"goldentime evaluate: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"goldentime evaluate: {not_installed(error)}", file=sys.stderr)
         return 2
 
 

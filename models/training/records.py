@@ -18,6 +18,17 @@ class TrainingError(Exception):
     """The training run cannot go on; the message names the file or field and what to do."""
 
 
+def not_installed(error: ModuleNotFoundError) -> str:
+    """What to tell somebody who runs a training command where its libraries are not; raises the
+    error again if it is a module of ours that is missing."""
+    if not error.name or error.name.split(".")[0] == "models":
+        raise error
+    return (
+        f"{error.name.split('.')[0]} is not installed here: training has an environment of its "
+        "own, made by 'make .venv-training/.training'; then run .venv-training/bin/goldentime"
+    )
+
+
 @dataclass(frozen=True)
 class Box:
     """One annotated finding, in pixels of the file on disk (x0 < x1, y0 < y1)."""

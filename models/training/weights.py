@@ -19,7 +19,7 @@ from models.card import BadCard, ModelCard, ModelKind
 from models.classifier import Classifier
 from models.detector import Detector
 from models.network import NetworkFailure
-from models.training.records import LABELS, TrainingError
+from models.training.records import LABELS, TrainingError, not_installed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,6 +77,7 @@ def listing() -> list[str]:
         figures = card.figures.get("test") or card.figures.get("validation") or {}
         figure = figures.get("mean_auc", figures.get("map50", "not measured"))
         value = figure.get("value") if isinstance(figure, dict) else figure
+        value = f"{value:.4f}" if isinstance(value, float) else value
         what = "mean AUC" if card.kind is ModelKind.CLASSIFY else "mAP50"
         mark = "*" if name in chosen else " "
         lines.append(
@@ -306,5 +307,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{card.name}: imported; 'goldentime weights use {card.name}' lets it serve")
     except (TrainingError, BadCard, NetworkFailure, OSError) as error:
         print(f"goldentime weights: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"goldentime weights: {not_installed(error)}", file=sys.stderr)
         return 2
     return 0
