@@ -67,12 +67,18 @@ def mine(session: Session, actor: Actor, upload_id: UUID) -> Upload:
 
 def whole(session: Session, partials: Partials, actor: Actor, sha256: str) -> Upload:
     """The finished upload of this film; UploadIncomplete when it is not (wholly) here."""
-    upload = session.scalars(
-        select(Upload).where(Upload.ambulance_id == actor.ambulance_id, Upload.sha256 == sha256)
-    ).one_or_none()
+    upload = _by_hash(session, actor, sha256)
     offset = partials.offset(upload.id) if upload else 0
     if upload is None or offset < upload.byte_count:
         raise UploadIncomplete(offset=offset)
+    return upload
+
+
+def announced(session: Session, actor: Actor, sha256: str) -> Upload:
+    """The upload of this film by this actor's unit, however far it is; NotFound without one."""
+    upload = _by_hash(session, actor, sha256)
+    if upload is None:
+        raise NotFound("this film was never announced, or has been used; announce it")
     return upload
 
 
@@ -103,6 +109,12 @@ def unknown(session: Session, upload_ids: Sequence[UUID]) -> set[UUID]:
     """Those that have no row: what a killed process left behind."""
     known = session.scalars(select(Upload.id).where(Upload.id.in_(upload_ids))).all()
     return set(upload_ids) - set(known)
+
+
+def _by_hash(session: Session, actor: Actor, sha256: str) -> Upload | None:
+    return session.scalars(
+        select(Upload).where(Upload.ambulance_id == actor.ambulance_id, Upload.sha256 == sha256)
+    ).one_or_none()
 
 
 def _of_unit(session: Session, ambulance_id: UUID) -> list[Upload]:

@@ -152,6 +152,8 @@ def end(upload_id: UUID) -> None:
 def check(image_sha256: str) -> dict[str, Any]:
     """Open an uploaded film and let the gate judge it, before any case names it."""
     state, who = here(), actor()
+    with state.record.read() as session:
+        uploads.announced(session, who, image_sha256)
     with state.store.incoming() as paths:
         film, _ = open_whole(state, who, image_sha256, paths)
     verdict = film.opened.verdict

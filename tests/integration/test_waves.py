@@ -80,14 +80,17 @@ def test_silence_from_reminder_to_alarm_and_on(city: City):
 @pytest.mark.parametrize(("level", "unplaced_s"), [(1, 90), (2, 90), (3, 180), (4, 360), (5, 360)])
 def test_the_alarm_comes_sooner_for_the_sicker(city: City, level: int, unplaced_s: int):
     case_id, _ = city.offered(crew_pre_ktas=level)
-    passed = 0
+    searched_s = 0.0
     while city.case(case_id).status is CaseStatus.OFFERING:
         with city.record.read() as session:
             wait_s = (city.case(case_id).deadline_at - database.now(session)).total_seconds()
         pass_and_look(city, case_id, max(wait_s, 0) + 0.1)
-        passed += wait_s
-        assert passed < 400
-    assert passed == pytest.approx(unplaced_s, abs=5)
+        with city.record.read() as session:
+            case = city.case(case_id)
+            searched_s = (database.now(session) - case.search_opened_at).total_seconds()
+        assert searched_s < 400
+    # Never early; the looks themselves take time on a busy machine.
+    assert unplaced_s <= searched_s < unplaced_s + 25
 
 
 def test_an_hour_of_silence_keeps_asking_and_never_stands_still(record: Record):
@@ -193,9 +196,7 @@ def test_an_unacknowledged_decision_gets_louder(city: City):
             wait_s = (city.case(case_id).deadline_at - database.now(session)).total_seconds()
         waits.append(round(wait_s))
         pass_and_look(city, case_id, wait_s + 0.05)
-    assert waits[0] == pytest.approx(10, abs=3)
-    assert waits == sorted(waits)
-    assert max(waits) <= 60
+    assert waits == pytest.approx([10, 10, 20, 40, 60, 60], abs=4)  # the looks take time, too
     assert city.crew_heard().count("alarm.unacknowledged") == 6
     assert city.case(case_id).status is CaseStatus.ASSIGNED
 

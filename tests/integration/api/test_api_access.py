@@ -6,6 +6,8 @@ its offer is open or held, and no longer.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -38,6 +40,20 @@ WHO = {
     "admin": Role.ADMIN,
 }
 OUTSIDERS = {"crew_other", "er_loser", "er_never"}
+FILM_IN_PIECES = b"first and second piece"
+TUS = {"Tus-Resumable": "1.0.0"}
+
+
+def announcement(film_bytes: bytes) -> dict[str, str]:
+    """The headers that announce a film in pieces."""
+    sha256 = base64.b64encode(hashlib.sha256(film_bytes).hexdigest().encode()).decode()
+    return {
+        **TUS,
+        "Upload-Length": str(len(film_bytes)),
+        "Upload-Metadata": f"sha256 {sha256}",
+    }
+
+
 Body = Callable[[], dict[str, Any]]
 BODIES: dict[tuple[str, str], Body] = {
     ("put", "/control-room/cases/{case_id}/directives/{emergency_room_id}"): lambda: {
@@ -67,6 +83,15 @@ BODIES: dict[tuple[str, str], Body] = {
     ("put", "/cases/{case_id}/outcome"): lambda: {
         "json": {"diagnosis": "Pneumonia", "disposition": "ward"}
     },
+    ("put", "/cases/{case_id}/instructions"): lambda: {"json": {"items": ["sit_upright"]}},
+    ("post", "/uploads"): lambda: {"headers": announcement(b"of nobody's scene")},
+    ("get", "/uploads/{upload_id}"): lambda: {"headers": TUS},
+    ("patch", "/uploads/{upload_id}"): lambda: {
+        "data": b"first",
+        "content_type": "application/offset+octet-stream",
+        "headers": {**TUS, "Upload-Offset": "0"},
+    },
+    ("delete", "/uploads/{upload_id}"): lambda: {"headers": TUS},
     ("get", "/cases/{case_id}/image/heatmap"): lambda: {"query_string": {"label": "Effusion"}},
     ("get", "/operations/find"): lambda: {"query_string": {"id": "0000"}},
     ("get", "/operations/behind"): lambda: {"query_string": {"queue": "classify"}},
@@ -166,6 +191,8 @@ def scene(house: House, image: bytes | None = None, *, offering: bool = False) -
             "emergency_room_id": offers[0]["emergency_room"]["id"],
             "message_id": sent.json["id"],
             "reading_id": some_reading(house),
+            "upload_id": announced(house),
+            "image_sha256": hashlib.sha256(FILM_IN_PIECES).hexdigest(),
             **administered(house),
         },
     )
@@ -187,6 +214,13 @@ def administered(house: House) -> dict[str, str]:
         }
         found = {key: str(db.scalars(query).one()) for key, query in queries.items()}
     return {**found, "queue": "detect", "setting": "alarm_repeat_s"}
+
+
+def announced(house: House) -> str:
+    """The crew's unfinished upload; the same in every scene, until somebody deletes it."""
+    answer = house.crew.post("/uploads", headers=announcement(FILM_IN_PIECES))
+    assert answer.status_code in (200, 201)
+    return str(answer.headers["Location"]).rpartition("/")[2]
 
 
 def some_reading(house: House) -> str:
