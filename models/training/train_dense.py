@@ -175,6 +175,7 @@ def _write(maps: FrozenMaps, heads: list[DenseHead], config: DenseConfig, folder
         "started from ImageNet weights of EfficientNet-lite, left as they are (Apache-2.0)"
         if config.init
         else "started from random weights",
+        cards.Fit.STRETCH,  # as pixels.load brings films to a square for training
     )
     return Detector(cards.write(card, folder), threads=config.threads)
 

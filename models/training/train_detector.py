@@ -140,7 +140,12 @@ def export(network: Any, size_px: int, path: Path) -> None:
 
 
 def start_card(
-    name: str, architecture: str, labels: tuple[str, ...], size_px: int, started: str
+    name: str,
+    architecture: str,
+    labels: tuple[str, ...],
+    size_px: int,
+    started: str,
+    fit: cards.Fit = cards.Fit.LETTERBOX,
 ) -> cards.ModelCard:
     """The card of a detector run, to be completed when it ships; `started` says from what."""
     return cards.ModelCard(
@@ -149,7 +154,7 @@ def start_card(
         architecture=architecture,
         version="0",
         labels=labels,
-        input=cards.InputSpec(size_px, 1, (0.0,), (1.0,), cards.Fit.LETTERBOX),
+        input=cards.InputSpec(size_px, 1, (0.0,), (1.0,), fit),
         thresholds=dict.fromkeys(labels, 0.25),
         calibration=None,
         score_kind=cards.ScoreKind.SCORE,

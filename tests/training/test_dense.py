@@ -161,6 +161,7 @@ def test_a_dense_run_ends_in_a_file_that_serves(
     assert set(card.figures["validation"]["map50_by_fold"]) == {"0", "1"}
     assert card.figures["run"]["fold"] == "all"
     assert "ultralytics" not in card.licence
+    assert card.input.fit is cards.Fit.STRETCH  # as the heads saw films when they learnt
     film = xray.decode((films_folder / "film000.png").read_bytes()).pixels
     found = Detector(card).read(film, min_score=1e-4).boxes
     assert found
