@@ -26,6 +26,7 @@ DEMO_PEOPLE = {
     "crew": ("Demo crew", Role.CREW, "Golden 11"),
     "control": ("Demo control room", Role.CONTROL_ROOM, None),
     "operations": ("Demo night operator", Role.OPERATIONS, None),
+    "admin": ("Demo administrator", Role.ADMIN, None),
 }
 
 
@@ -227,6 +228,7 @@ def _tell_screens(settings: Settings, people: Prepared) -> None:
     for name, room in people.names:
         print(f"                   {name:6} {room}")
     print(f"    operations   {settings.public_url}/operations   name: operations (or control)")
+    print(f"    admin        {settings.public_url}/admin        name: admin")
     print(f"    API          {settings.public_url}/api/v1/docs")
     print("\n  Ctrl-C stops everything.", flush=True)
 

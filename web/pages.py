@@ -107,6 +107,21 @@ def operations() -> str:
     return _page("operations", sheets=("operations",))
 
 
+@blueprint.route("/admin")
+@allow(Role.ADMIN)
+def admin() -> str:
+    """Units, people, devices, settings, the audit."""
+    capabilities = [capability.value for capability in Capability]
+    return _page("admin", sheets=("operations", "admin"), capabilities=capabilities)
+
+
+@blueprint.route("/choose-password")
+@public
+def choose_password() -> str:
+    """Where an administrator's one-time link leads; its secret never reaches a server's log."""
+    return _page("choose_password", sheets=())
+
+
 @blueprint.route("/api/v1/docs")
 @public
 def docs() -> str:

@@ -12,10 +12,15 @@ from string import Formatter
 import pytest
 from babel.messages.pofile import read_po
 
+from broker.board import Why
 from broker.errors import BadSetting
-from broker.lifecycle import CaseStatus, DeclineReason, OfferStatus, Role
+from broker.lifecycle import AlarmCode, CaseStatus, DeclineReason, OfferStatus, Role
+from broker.queues import Queue
 from broker.settings import Settings
+from broker.stages import Stage
+from broker.tuning import TUNABLES
 from dispatch.offers import Ended
+from dispatch.routing_facts import EmergencyCentreLevel
 from dispatch.triage import Capability
 from models.quality import UnusableReason
 from tests.integration.api.doors import PASSWORD, House
@@ -36,6 +41,7 @@ PAGES = {
     "/control": {Role.CONTROL_ROOM},
     "/beds": {Role.CONTROL_ROOM, Role.ADMIN},
     "/operations": {Role.OPERATIONS, Role.CONTROL_ROOM, Role.ADMIN},
+    "/admin": {Role.ADMIN},
 }
 UNITS = {Role.CREW: "Test 1", Role.EMERGENCY_ROOM: "Test Hospital 1"}
 
@@ -178,10 +184,23 @@ def test_every_key_that_a_page_asks_for_exists() -> None:
         ("ended", Ended),
         ("capability", Capability),
         ("unusable", UnusableReason),
+        ("alarm", AlarmCode),
+        ("operations.why", Why),
+        ("operations.stage", Stage),
+        ("operations.part", Queue),
+        ("role", Role),
+        ("level", EmergencyCentreLevel),
     ],
 )
 def test_every_code_has_words(group: str, codes: type) -> None:
     assert [code.value for code in codes if f"{group}.{code.value}" not in TEXT] == []
+
+
+def test_every_setting_and_series_has_words() -> None:
+    wanted = [f"setting.{name}" for name in TUNABLES]
+    wanted += re.findall(r'\["(\w+)", "--', SCRIPTS["operations_charts.js"])
+    wanted = [key if "." in key else f"operations.series_{key}" for key in wanted]
+    assert sorted(set(wanted) - set(TEXT)) == []
 
 
 def test_every_label_of_the_shipped_networks_has_words() -> None:

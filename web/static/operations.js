@@ -1,155 +1,315 @@
-// The page of operations: queues, processes, who waits. Polls rows; shows nothing clinical.
+// The page of operations: is anybody waiting, and why. Polls rows; shows nothing clinical.
 
-import { actions, api, config, el, notice, paint, press, Problem, session, t, time, word } from "./page.js";
+import { actions, api, el, notice, paint, press, Problem, session, t, time, word } from "./page.js";
 import { heard, showConnection, signedOut } from "./live.js";
+import { charts } from "./operations_charts.js";
+import { closePanel, openPanel } from "./operations_panel.js";
+import { ago, level, MAY_ACT, person, seconds, short, table, td, th } from "./operations_parts.js";
+import { ring, soundButton, wireSound } from "./sound.js";
 
 const EVERY_MS = 2000;
-const REPLACED_MS = 300000;
-const MAY_REQUEUE = new Set(["operations", "admin"]);
+const LEVELS = [1, 2, 3, 4, 5, null];
 const box = document.getElementById("operations");
 
-function seconds(value) {
-  if (value === null || value === undefined) return "–";
-  return t("operations.seconds", { n: value < 10 ? value.toFixed(1) : Math.round(value) });
-}
-
-function table(caption, heads, rows, empty) {
+/** What an operator sees from two metres: one colour, one shape, one sentence. */
+function verdict(board) {
+  const open = board.alarms.filter((alarm) => !alarm.acknowledged_at);
+  const stuck = board.waiting.filter((shown) => ["nobody_acts", "nobody_accepted"].includes(shown.why));
+  const dead = board.processes.filter((process) => worthShowing(process, board) && !process.alive);
+  const bad = open.some((alarm) => alarm.critical) || stuck.length || dead.length || !board.redis_answers;
+  const warn = board.alarms.length || board.queues.some((queue) => queue.pause);
+  const state = bad ? "bad" : warn ? "warn" : "good";
+  const oldest = board.waiting.reduce((worst, shown) => (shown.waits_s > (worst?.waits_s ?? -1) ? shown : worst), null);
   return el(
     "section",
-    {},
-    el("h2", {}, caption),
-    rows.length
+    { class: `verdict ${state}`, "aria-label": t("operations.verdict"), "data-key": "verdict" },
+    el("p", { class: "verdict-word" }, el("span", { class: "shape", "aria-hidden": "true" }), t(`operations.verdict_${state}`)),
+    el(
+      "dl",
+      { class: "verdict-figures" },
+      figure(t("operations.weighted"), board.weighted_min < 10 ? board.weighted_min.toFixed(1) : Math.round(board.weighted_min)),
+      figure(t("operations.waiting"), board.waiting.length),
+      figure(t("operations.oldest"), oldest ? `${short(oldest.waits_s)} (${level(oldest.acuity)})` : "–"),
+      figure(t("operations.open_alarms"), board.alarms.length),
+    ),
+    el("p", { class: "quiet" }, t("operations.now", { time: time(board.at) }), " · ", t("operations.weighted_meaning")),
+    MAY_ACT ? soundButton() : null,
+  );
+}
+
+function figure(name, value) {
+  return el("div", {}, el("dt", {}, name), el("dd", {}, value));
+}
+
+function alarms(board) {
+  return el(
+    "section",
+    { "data-key": "alarms" },
+    el("h2", {}, t("operations.alarms")),
+    board.alarms.length
+      ? el("ul", { class: "alarms" }, board.alarms.map((alarm) => alarmRow(alarm, board)))
+      : el("p", { class: "quiet empty" }, t("operations.no_alarms")),
+  );
+}
+
+function alarmRow(alarm, board) {
+  const taken = alarm.acknowledged_at;
+  return el(
+    "li",
+    { class: `alarm ${taken ? "taken" : alarm.critical ? "bad" : "warn"}`, "data-key": alarm.id },
+    el(
+      "div",
+      {},
+      el("strong", {}, word("alarm", alarm.code), " – ", word("operations.part", alarm.subject)),
+      el("p", { class: "quiet" }, Object.entries(alarm.details).filter(([, fact]) => fact !== null).map(([name, fact]) => `${word("operations.fact", name)}: ${fact}`).join(" · ")),
+      el(
+        "p",
+        { class: "quiet" },
+        t("operations.since", { time: time(alarm.opened_at) }),
+        alarm.repeats ? ` · ${t("operations.repeated", { n: alarm.repeats })}` : "",
+        taken ? ` · ${t("operations.taken_by", { who: person(board, alarm.acknowledged_by), time: time(taken) })}` : "",
+      ),
+    ),
+    MAY_ACT
       ? el(
           "div",
-          { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
-          el(
-            "table",
-            {},
-            el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
-            el("tbody", {}, rows),
-          ),
+          { class: "buttons" },
+          taken ? null : el("button", { type: "button", class: "primary", "data-do": "take", "data-id": alarm.id }, t("operations.take")),
+          el("button", { type: "button", class: "plain", "data-do": "close_alarm", "data-id": alarm.id }, t("operations.close_alarm")),
         )
-      : el("p", { class: "quiet empty" }, empty),
+      : null,
   );
 }
 
-function queueRow(queue) {
-  return el(
-    "tr",
-    { "data-key": queue.kind, class: queue.dead ? "bad" : null },
-    el("th", { scope: "row" }, queue.kind),
-    [
-      queue.pending,
-      queue.running,
-      queue.dead,
-      seconds(queue.oldest_pending_s),
-      queue.done_last_hour,
-      `${seconds(queue.wait_p50_s)} / ${seconds(queue.wait_p95_s)}`,
-      queue.doorbells ?? "–",
-    ].map((value) => el("td", {}, value)),
+function waiting(board) {
+  return table(
+    t("operations.who_waits"),
+    ["case", "level", "state", "why", "waits", "weighted_short", "unit", "round", "deadline", "flags"],
+    board.waiting.map((shown) =>
+      el(
+        "tr",
+        { "data-key": shown.id, class: ["nobody_acts", "nobody_accepted"].includes(shown.why) ? "bad" : null },
+        th(caseButton(shown.id)),
+        td(level(shown.acuity)),
+        td(word("case.status", shown.status)),
+        td(word("operations.why", shown.why)),
+        td(short(shown.waits_s)),
+        td(shown.weighted_min.toFixed(1)),
+        td(shown.call_sign),
+        td(shown.round),
+        td(shown.deadline_in_s === null ? "–" : shown.deadline_in_s < 0 ? t("operations.overdue", { n: Math.round(-shown.deadline_in_s) }) : short(shown.deadline_in_s)),
+        el("td", { class: "notes" }, flags(shown)),
+      ),
+    ),
+    t("operations.nobody_waits"),
   );
 }
 
-function processRow(process, now) {
-  const ago = Math.max(0, Math.round((Date.parse(now) - Date.parse(process.beat_at)) / 1000));
-  return el(
-    "tr",
-    { "data-key": process.name, class: process.alive ? null : "bad" },
-    el("th", { scope: "row" }, process.name),
-    el("td", {}, t(process.alive ? "operations.alive" : "operations.silent")),
-    el("td", {}, t("operations.ago", { n: ago })),
-  );
-}
-
-function caseRow(shown) {
-  const due = shown.deadline_in_s;
-  const flags = [
+function flags(shown) {
+  const found = [
     shown.partial ? t("operations.partial") : null,
     shown.needs_review ? t("operations.review") : null,
     shown.dead_readings ? t("operations.dead_readings", { n: shown.dead_readings }) : null,
   ].filter(Boolean);
-  return el(
-    "tr",
-    { "data-key": shown.id, class: shown.dead_readings ? "bad" : null },
-    el("th", { scope: "row" }, shown.id.slice(0, 8)),
-    el("td", {}, shown.call_sign),
-    el("td", {}, word("case.status", shown.status)),
-    el("td", {}, shown.acuity ?? "–"),
-    el("td", {}, shown.round),
-    el("td", {}, seconds(shown.age_s)),
-    el("td", {}, due === null ? "–" : due < 0 ? t("operations.overdue", { n: Math.round(-due) }) : seconds(due)),
-    el(
-      "td",
-      { class: "notes" },
-      flags.join(", "),
-      shown.dead_readings && MAY_REQUEUE.has(config.role)
-        ? [" ", el("button", { type: "button", "data-do": "requeue", "data-case": shown.id }, t("operations.requeue"))]
-        : null,
+  const again = el("button", { type: "button", "data-do": "requeue", "data-case": shown.id }, t("operations.requeue"));
+  return [found.join(", "), shown.dead_readings && MAY_ACT ? [" ", again] : null];
+}
+
+function caseButton(id) {
+  return el("button", { type: "button", class: "link", "data-do": "timeline", "data-case": id }, id.slice(0, 8));
+}
+
+function states(board) {
+  const words = [...new Set(board.states.map((row) => row.status))];
+  return table(
+    t("operations.by_status"),
+    ["state", ...LEVELS.map((acuity) => (acuity === null ? "level_unknown" : `level_${acuity}`))],
+    words.map((status) =>
+      el(
+        "tr",
+        { "data-key": status },
+        th(word("case.status", status)),
+        LEVELS.map((acuity) => {
+          const cell = board.states.find((row) => row.status === status && row.acuity === acuity);
+          if (!cell) return td("·");
+          const name = `${cell.count} (${short(cell.oldest_s)})`;
+          return td(el("button", { type: "button", class: "link", "data-do": "drill", "data-query": `cases?status=${status}&acuity=${acuity ?? ""}`, "data-name": `${word("case.status", status)}, ${level(acuity)}` }, name));
+        }),
+      ),
+    ),
+    t("operations.no_cases"),
+  );
+}
+
+function queues(board) {
+  return table(
+    t("operations.queues"),
+    ["kind", "pending", "oldest", "running", "dead", "progress", "canary", "doorbells", "wait", "act"],
+    board.queues.map((queue) =>
+      el(
+        "tr",
+        { "data-key": queue.kind, class: queue.dead ? "bad" : null },
+        th(word("operations.part", queue.kind), queue.pause ? el("span", { class: "badge loud" }, t("operations.paused")) : null),
+        td(queue.pending ? drill(queue.pending, `behind?queue=${queue.kind}`, word("operations.part", queue.kind)) : 0),
+        td(seconds(queue.oldest_pending_s)),
+        td(queue.running),
+        td(queue.dead),
+        td(queue.progress_at ? ago(board.at, queue.progress_at) : "–"),
+        td(queue.canary ? (queue.canary.error ? t("operations.canary_failed") : seconds(queue.canary.roundtrip_s)) : "–"),
+        td(queue.doorbells ?? "–"),
+        td(`${seconds(queue.wait_p50_s)} / ${seconds(queue.wait_p95_s)}`),
+        el("td", { class: "notes" }, queueAct(queue, board)),
+      ),
     ),
   );
 }
 
-/** Not those that were replaced long ago. */
-function worthShowing(process, all, now) {
-  if (process.alive || Date.parse(now) - Date.parse(process.beat_at) < REPLACED_MS) return true;
-  return !all.some((other) => other.alive && other.kind === process.kind);
+function queueAct(queue, board) {
+  const said = queue.pause
+    ? t("operations.paused_by", { who: person(board, queue.pause.paused_by), reason: queue.pause.reason, time: time(queue.pause.resume_at) })
+    : null;
+  if (!MAY_ACT) return said ?? "–";
+  return queue.pause
+    ? [said, " ", el("button", { type: "button", "data-do": "resume", "data-queue": queue.kind }, t("operations.resume"))]
+    : el("button", { type: "button", class: "plain", "data-do": "pause", "data-queue": queue.kind }, t("operations.pause"));
 }
 
-function show(queues, cases) {
-  const processes = queues.processes.filter((p) => worthShowing(p, queues.processes, queues.at));
-  const well =
-    queues.redis_answers &&
-    processes.every((p) => p.alive) &&
-    queues.queues.every((q) => !q.dead);
-  paint(
-    box,
-    el(
-      "p",
-      { class: queues.redis_answers ? "quiet" : "note bad" },
-      t(queues.redis_answers ? "operations.redis_up" : "operations.redis_down"),
-      " · ",
-      t("operations.now", { time: time(queues.at) }),
+function drill(text, query, name) {
+  return el("button", { type: "button", class: "link", "data-do": "drill", "data-query": query, "data-name": name }, text);
+}
+
+/** Not those whose place another took on the same machine. */
+function worthShowing(process, board) {
+  const node = (name) => name.split("@")[1]?.split(":")[0];
+  return process.alive || !board.processes.some((other) => other.alive && other.kind === process.kind && node(other.name) === node(process.name) && other.started_at >= process.beat_at);
+}
+
+function processes(board) {
+  return table(
+    t("operations.processes"),
+    ["process", "state", "beat", "progress"],
+    board.processes
+      .filter((process) => worthShowing(process, board))
+      .map((process) =>
+        el(
+          "tr",
+          { "data-key": process.name, class: process.alive ? null : "bad" },
+          th(process.name),
+          td(t(process.alive ? "operations.alive" : "operations.silent")),
+          td(ago(board.at, process.beat_at)),
+          td(process.progress_at ? ago(board.at, process.progress_at) : "–"),
+        ),
+      ),
+  );
+}
+
+function stages(board) {
+  const rows = board.stages.flatMap(({ stage, rows: of }) => of.filter((row) => row.count).map((row) => ({ stage, ...row })));
+  return table(
+    t("operations.stages"),
+    ["stage", "level", "count", "p50", "p95", "p99"],
+    rows.map((row) =>
+      el(
+        "tr",
+        { "data-key": `${row.stage}-${row.acuity}` },
+        th(word("operations.stage", row.stage)),
+        td(row.acuity === null ? t("operations.all") : level(row.acuity || null)),
+        td(drill(row.count, `behind?stage=${row.stage}&hours=${board.hours}${row.acuity === null ? "" : `&acuity=${row.acuity}`}`, word("operations.stage", row.stage))),
+        td(seconds(row.p50_s)),
+        td(seconds(row.p95_s)),
+        td(seconds(row.p99_s)),
+      ),
     ),
-    well ? el("p", { class: "note good" }, t("operations.all_well")) : null,
-    table(
-      t("operations.queues"),
-      ["kind", "pending", "running", "dead", "oldest", "done", "wait", "doorbells"].map((k) => t(`operations.${k}`)),
-      queues.queues.map(queueRow),
-    ),
-    table(
-      t("operations.cases"),
-      ["case", "unit", "state", "level", "round", "age", "deadline", "flags"].map((k) => t(`operations.${k}`)),
-      cases.map(caseRow),
-      t("operations.no_cases"),
-    ),
+    t("operations.no_stages"),
+  );
+}
+
+function rates(board) {
+  const flow = board.throughput;
+  return [
     el(
       "section",
-      {},
-      el("h2", {}, t("operations.by_status")),
+      { "data-key": "flow" },
+      el("h2", {}, t("operations.throughput")),
       el(
         "dl",
         { class: "tiles" },
-        Object.entries(queues.cases_by_status).map(([status, n]) =>
-          el("div", {}, el("dt", {}, word("case.status", status)), el("dd", {}, n)),
-        ),
+        ["received", "assigned", "readings"].map((name) => figure(t(`operations.flow_${name}`), flow[`${name}_per_min`].toFixed(1))),
       ),
     ),
     table(
-      t("operations.processes"),
-      ["process", "state", "beat"].map((k) => t(`operations.${k}`)),
-      processes.map((process) => processRow(process, queues.at)),
+      t("operations.rates"),
+      ["region", "answered", "rate", "median"],
+      board.answer_rates.map((row) =>
+        el(
+          "tr",
+          { "data-key": row.place || "none" },
+          th(row.place || t("operations.no_region")),
+          td(drill(`${row.answered} / ${row.ended}`, `behind?region=${encodeURIComponent(row.place)}`, row.place || t("operations.no_region"))),
+          td(`${Math.round(row.rate * 100)} %`),
+          td(seconds(row.median_answer_s)),
+        ),
+      ),
+      t("operations.no_rates"),
     ),
+  ];
+}
+
+function deadLetters(letters) {
+  return el(
+    "section",
+    { "data-key": "dead" },
+    table(
+      t("operations.dead_letters"),
+      ["case", "kind", "attempts", "error", "since_head", "act"],
+      letters.map((letter) =>
+        el(
+          "tr",
+          { "data-key": letter.reading_id, class: "bad" },
+          th(caseButton(letter.case_id)),
+          td(word("operations.part", letter.kind)),
+          td(letter.attempts),
+          el("td", { class: "notes" }, letter.error_code),
+          td(time(letter.finished_at)),
+          el(
+            "td",
+            { class: "notes" },
+            MAY_ACT
+              ? el(
+                  "span",
+                  { class: "buttons" },
+                  ["dry", "replay", "close_letter"].map((name) => el("button", { type: "button", class: "plain", "data-do": name, "data-id": letter.reading_id }, t(`operations.${name}`))),
+                )
+              : "–",
+          ),
+        ),
+      ),
+      t("operations.no_dead_letters"),
+    ),
+    letters.length > 1 && MAY_ACT ? el("button", { type: "button", "data-do": "replay_all" }, t("operations.replay_all", { n: letters.length })) : null,
   );
+}
+
+function show(board, letters) {
+  paint(
+    document.getElementById("verdict"),
+    verdict(board),
+    board.redis_answers ? null : el("p", { class: "note bad" }, t("operations.redis_down")),
+  );
+  paint(box, alarms(board), waiting(board), states(board), queues(board), processes(board), deadLetters(letters), ...rates(board), stages(board));
+  const open = board.alarms.filter((alarm) => !alarm.acknowledged_at);
+  ring(MAY_ACT && open.length > 0);
+  document.title = `${open.length ? `(${open.length}) ` : ""}${t("page.operations")} · ${t("app.name")}`;
 }
 
 async function poll() {
   try {
-    const [queues, cases] = await Promise.all([
-      api("GET", "/operations/queues", undefined, { timeoutMs: 8000 }),
-      api("GET", "/operations/cases", undefined, { timeoutMs: 8000 }),
+    const [board, letters] = await Promise.all([
+      api("GET", "/operations/board", undefined, { timeoutMs: 8000 }),
+      api("GET", "/operations/dead-letters", undefined, { timeoutMs: 8000 }),
     ]);
     heard();
-    show(queues, cases);
+    show(board, letters);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     if (problem.status === 401) return signedOut();
@@ -157,14 +317,35 @@ async function poll() {
   setTimeout(poll, EVERY_MS);
 }
 
-actions.requeue = (button) =>
-  press(button, async () => {
-    const { readings } = await api("POST", `/operations/cases/${button.dataset.case}/requeue`);
-    notice(t("operations.requeued", { n: readings.length }));
-  });
+function change(path, said) {
+  return (button) => press(button, async () => notice(said(await api("POST", path(button.dataset)))));
+}
+
+Object.assign(actions, {
+  requeue: change((d) => `/operations/cases/${d.case}/requeue`, (found) => t("operations.requeued", { n: found.readings.length })),
+  take: change((d) => `/operations/alarms/${d.id}/acknowledge`, () => t("operations.took")),
+  close_alarm: change((d) => `/operations/alarms/${d.id}/close`, () => t("operations.closed")),
+  resume: change((d) => `/operations/queues/${d.queue}/resume`, () => t("operations.resumed")),
+  dry: change((d) => `/operations/dead-letters/${d.id}/replay?dry_run=1`, (found) => t(found.film_stored ? "operations.dry_good" : "operations.dry_bad")),
+  replay: change((d) => `/operations/dead-letters/${d.id}/replay`, () => t("operations.requeued", { n: 1 })),
+  close_letter: change((d) => `/operations/dead-letters/${d.id}/close`, () => t("operations.closed")),
+  replay_all: change(() => "/operations/dead-letters/replay", (found) => t("operations.requeued", { n: found.readings.length })),
+  timeline: (button) => openPanel("timeline", button.dataset),
+  drill: (button) => openPanel("drill", button.dataset),
+  pause: (button) => openPanel("pause", button.dataset),
+  close_panel: closePanel,
+});
+
+document.getElementById("find").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const id = new FormData(event.target).get("id").trim();
+  openPanel("drill", { query: `find?id=${encodeURIComponent(id)}`, name: id });
+});
 
 session()
   .then((who) => paint(document.getElementById("who"), who.display_name))
   .catch(() => {});
 setInterval(() => showConnection(true), 1000);
+wireSound(() => {});
+charts(document.getElementById("charts"));
 poll();

@@ -55,6 +55,7 @@ SCREENS = [
     Screen("emergency-room", "er", "/er"),
     Screen("control-room", "control", "/control"),
     Screen("operations", "operations", "/operations"),
+    Screen("administration", "admin", "/admin", ready),
 ]
 
 

@@ -1,0 +1,66 @@
+// The audit, searched from the administrators' page; the search itself is on record.
+
+import { api, config, el, notice, paint, press, Problem, t } from "./page.js";
+
+const stamp = new Intl.DateTimeFormat(config.locale, { dateStyle: "short", timeStyle: "medium" });
+
+export function auditSearch(box) {
+  const results = el("div", { class: "stack", "data-keep": true, "data-key": "audit-results" });
+  const form = el(
+    "form",
+    { class: "stack", "data-keep": true, "data-key": "audit-form", role: "search" },
+    el(
+      "div",
+      { class: "two" },
+      ["actor", "action", "case_id"].map((name) => el("label", {}, t(`admin.${name}`), el("input", { name, autocomplete: "off", placeholder: t(`admin.${name}_hint`) }))),
+      ["from_at", "until_at"].map((name) => el("label", {}, t(`admin.${name}`), el("input", { name, type: "datetime-local" }))),
+    ),
+    el("button", { type: "submit", class: "primary" }, t("admin.search")),
+  );
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    press(form.querySelector("button"), () => search(form, results, null));
+  });
+  paint(box, el("h2", { "data-key": "head" }, t("admin.audit")), el("p", { class: "quiet", "data-key": "why" }, t("admin.audit_why")), form, results);
+}
+
+async function search(form, results, after) {
+  const query = new URLSearchParams();
+  for (const [name, value] of new FormData(form)) {
+    if (value.trim()) query.set(name, name.endsWith("_at") ? new Date(value).toISOString() : value.trim());
+  }
+  if (after) query.set("after", after);
+  let page;
+  try {
+    page = await api("GET", `/admin/audit?${query}`);
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    return notice(problem.words, "bad");
+  }
+  const rows = page.entries.map((entry) =>
+    el(
+      "tr",
+      {},
+      el("td", {}, stamp.format(new Date(entry.at))),
+      el("td", {}, page.names[entry.actor] ?? entry.actor),
+      el("td", {}, entry.action),
+      el("td", {}, entry.case_id?.slice(0, 8) ?? "–"),
+      el("td", { class: "notes" }, JSON.stringify(entry.details)),
+    ),
+  );
+  const more = el("button", { type: "button" }, t("admin.more"));
+  more.addEventListener("click", () => press(more, () => search(form, results, page.next)));
+  const shown = rows.length
+    ? el(
+        "div",
+        { class: "scroll", tabindex: 0, role: "region", "aria-label": t("admin.audit") },
+        el(
+          "table",
+          {},
+          el("thead", {}, el("tr", {}, ["at", "actor", "action", "case_id", "details"].map((name) => el("th", { scope: "col" }, t(`admin.${name}`))))),
+          el("tbody", {}, rows),
+        ),
+      )
+    : el("p", { class: "quiet empty" }, t("admin.nothing"));
+  results.replaceChildren(shown, ...(page.next ? [more] : []));
+}
