@@ -133,19 +133,21 @@ def change(
     said = {"value": as_text(parsed), "changed_at": now, "changed_by": actor_name}
     if version == 0:
         dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-        won = session.execute(
+        won = session.scalar(
             dialect.insert(RuntimeSetting)
             .values(name=name, version=1, **said)
             .on_conflict_do_nothing()
+            .returning(RuntimeSetting.name)
         )
     else:
-        won = session.execute(
+        won = session.scalar(
             update(RuntimeSetting)
             .where(RuntimeSetting.name == name, RuntimeSetting.version == version)
             .values(version=version + 1, **said)
+            .returning(RuntimeSetting.name)
             .execution_options(synchronize_session=False)
         )
-    if won.rowcount != 1:  # type: ignore[attr-defined]  # CursorResult
+    if won is None:
         raise ChangedMeanwhile()
     events.audit(
         session, actor_name, "setting.changed", None, name=name, before=before, after=said["value"]
