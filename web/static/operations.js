@@ -8,6 +8,7 @@ import { ago, level, MAY_ACT, person, seconds, short, table, td, th } from "./op
 import { ring, soundButton, wireSound } from "./sound.js";
 
 const EVERY_MS = 2000;
+const HEAVY_MIN = 8; // a level 1 that waits a minute, a level 4 that waits eight
 const LEVELS = [1, 2, 3, 4, 5, null];
 const box = document.getElementById("operations");
 
@@ -17,7 +18,7 @@ function verdict(board) {
   const stuck = board.waiting.filter((shown) => ["nobody_acts", "nobody_accepted"].includes(shown.why));
   const dead = board.processes.filter((process) => worthShowing(process, board) && !process.alive);
   const bad = open.some((alarm) => alarm.critical) || stuck.length || dead.length || !board.redis_answers;
-  const warn = board.alarms.length || board.queues.some((queue) => queue.pause);
+  const warn = board.alarms.length || board.waiting.some((shown) => shown.weighted_min > HEAVY_MIN) || board.queues.some((queue) => queue.pause);
   const state = bad ? "bad" : warn ? "warn" : "good";
   const oldest = board.waiting.reduce((worst, shown) => (shown.waits_s > (worst?.waits_s ?? -1) ? shown : worst), null);
   return el(
