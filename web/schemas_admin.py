@@ -8,7 +8,7 @@ from marshmallow import Schema, fields, validate
 
 from broker.lifecycle import Role
 from dispatch.routing_facts import EmergencyCentreLevel
-from dispatch.triage import Capability
+from dispatch.rules import Capability
 from web.schemas import In, Number, no_control_characters
 
 NAME = validate.Regexp(r"\S.*\S|\S", error="must not be blank")
