@@ -64,11 +64,13 @@ def figures(session: Session, settings: Settings) -> dict[str, Any]:
 
 
 def cases_by_status(session: Session) -> dict[str, int]:
-    """How many cases there are in each state; those without one are left out."""
+    """How many live cases there are in each state; those without one are left out."""
     return {
         str(status): count
         for status, count in session.execute(
-            select(Case.status, func.count()).group_by(Case.status)
+            select(Case.status, func.count())
+            .where(Case.status.in_(LIVE_CASES))
+            .group_by(Case.status)
         )
     }
 
@@ -217,7 +219,7 @@ class _Now(Collector):
         live = board.live(self._session)
         yield _gauge(
             "cases",
-            "Cases by state",
+            "Live cases by state",
             ["status"],
             [((status,), n) for status, n in cases_by_status(self._session).items()],
         )
@@ -340,8 +342,10 @@ def _abstain_rate(session: Session, now: datetime) -> float | None:
     )
     rows = session.execute(
         select(Image.unusable_reason.is_not(None) | failed, func.count())
-        .join(Case, Case.id == Image.case_id)
-        .where(Case.received_at > now - timedelta(hours=24))
+        .where(
+            # Not a join: its plan would read every image and look up the case of each.
+            Image.case_id.in_(select(Case.id).where(Case.received_at > now - timedelta(hours=24)))
+        )
         .group_by(Image.unusable_reason.is_not(None) | failed)
     ).all()
     total = sum(count for _, count in rows)

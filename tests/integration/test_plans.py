@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-from broker import events, heartbeat, metrics
+from broker import board, events, heartbeat, history, metrics, timeline, trail
 from broker.lifecycle import ReadingKind
+from broker.lookout import Lookout
+from broker.queues import Queue
 from broker.record import Record
 from broker.relay import Relay
+from broker.stages import Stage
+from broker.trail import Wanted
 from dispatch import access, notify, offers, reading, transport
 from dispatch.offers import Decision
 from tests.integration.city import City
@@ -98,13 +102,37 @@ def readers(city: City, _: str) -> None:
         reading.silent(session)
         notify.due(session)
         heartbeat.alive(session, "relay")
-        metrics.live_cases(session)
         for actor in (city.crew, city.er(offer.emergency_room_id), city.control):
             access.case(session, actor, case_id)
             access.offer(session, actor, offer.id)
 
 
-@pytest.mark.parametrize("use", [lambda city, _: live(city), loops, workers, readers])
+def operations(city: City, _: str) -> None:
+    """The board, its samples and alarms, Prometheus, a figure's cases, a timeline, the audit."""
+    live(city)
+    case_id, _offers = city.offered()
+    lookout = Lookout(city.record)
+    lookout.look()
+    lookout.look()
+    with city.record.write() as session:
+        metrics.exposition(session, city.settings)
+        board.slowest(session, Stage.ASSIGNED, 1.0)
+        board.in_queue(session, Queue.CLASSIFY)
+        board.in_queue(session, Queue.DISPATCH)
+        board.unanswered_in(session, "")
+        board.find(session, "0000")
+        board.stage_times(session, 24.0)
+        history.charts(session, "7d")
+        timeline.of_case(session, case_id)
+        for wanted in (  # without any filter it follows an index and stops after a page
+            Wanted(actor="system"),
+            Wanted(action="case."),
+            Wanted(case_id=case_id),
+        ):
+            trail.search(session, "a test", wanted)
+
+
+@pytest.mark.parametrize("use", [lambda city, _: live(city), loops, workers, readers, operations])
 def test_no_look_reads_a_whole_table(city: City, redis_url: str, use: Callable[[City, str], None]):
     if city.record.engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's plans depend on how full its tables are: tests/bench/year.py")
