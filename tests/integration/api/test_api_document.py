@@ -121,11 +121,24 @@ control_room crew emergency_room: get /cases, get /cases/{case_id}, get /cases/{
 admin control_room operations: get /control-room/shortages, get /beds,
   get /operations/cases, get /operations/queues,
   get /operations/dead-letters
+admin: get /admin/ambulances, post /admin/ambulances, patch /admin/ambulances/{ambulance_id},
+  get /admin/emergency-rooms, post /admin/emergency-rooms,
+  patch /admin/emergency-rooms/{emergency_room_id}, get /admin/accounts, post /admin/accounts,
+  patch /admin/accounts/{account_id}, post /admin/accounts/{account_id}/reset-password,
+  post /admin/accounts/{account_id}/end-sessions, get /admin/devices, post /admin/devices,
+  post /admin/devices/{device_id}/revoke, get /admin/settings, put /admin/settings/{setting},
+  post /admin/settings/{setting}/forget, get /admin/audit
+admin control_room operations: get /operations/board, get /operations/history,
+  get /operations/behind, get /operations/find, get /operations/cases/{case_id}/timeline,
+  get /operations/alarms, get /operations/pauses
+admin operations: post /operations/dead-letters/replay,
+  post /operations/alarms/{alarm_id}/acknowledge, post /operations/alarms/{alarm_id}/close,
+  post /operations/queues/{queue}/pause, post /operations/queues/{queue}/resume
 admin operations: post /operations/cases/{case_id}/requeue, get /metrics,
   post /operations/dead-letters/{reading_id}/close,
   post /operations/dead-letters/{reading_id}/replay
 admin control_room crew emergency_room operations: get /session, delete /session
-everybody: post /session, get /healthz, get /readyz
+everybody: post /session, post /session/password, get /healthz, get /readyz
 """
 """Decided by people: whoever changes a route's roles changes them here, too."""
 
