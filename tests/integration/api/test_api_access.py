@@ -135,6 +135,8 @@ class Route:
 
     def call(self, who: Caller, ids: dict[str, str]) -> Any:
         body = BODIES.get((self.method, self.path), dict)()
+        if "emergency_room_id" in body.get("json", {}):  # an ER that there is
+            body["json"]["emergency_room_id"] = ids["emergency_room_id"]
         return who(self.method.upper(), self.path.format_map(ids), **body)
 
 
