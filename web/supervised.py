@@ -32,6 +32,8 @@ START_S = 120.0
 STOP_S = 20.0
 DOOR_FD = 3
 """The descriptor by which a door gets its listening socket."""
+HOLDER_S = 2**31 - 1
+"""As good as for ever, for every sleep."""
 RUNTIME = {
     "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",
@@ -283,18 +285,22 @@ class Supervisor:
         lines += ["", "[group:parts]", f"programs={','.join(names)}", "priority=10"]
         for part in parts(self.settings):
             # The shell writes its pid and becomes the part: tests need to know whom to kill.
-            name = part.name if part.processes == 1 else f"{part.name}%(process_num)d"
-            file = self.folder / f"{name}.pid"
+            name = f"{part.name}%(process_num)d" if part.port else part.name
+            file = self.folder / f"{name if part.processes > 1 else part.name}.pid"
             command = " ".join(_quote(word) for word in part.command)
-            if part.port:  # supervisord hands a socket over as standard input, as FastCGI wants it
-                command += f" {DOOR_FD}<&0 0</dev/null"
+            start = f"echo $$ > '{file}'; exec {command}"
+            if part.port:
+                # supervisord hands a socket over as standard input, as FastCGI wants it, and closes
+                # it when nobody of the group lives: number 0 does nothing but live.
+                holder = f"[ %(process_num)d -gt 0 ] || exec sleep {HOLDER_S}"
+                start = f"{holder}; {start} {DOOR_FD}<&0 0</dev/null"
             lines += [
                 "",
                 f"[{'fcgi-program' if part.port else 'program'}:{part.name}]",
                 f"process_name={name}",
-                f"numprocs={part.processes}",
-                "numprocs_start=1",
-                f"command=/bin/sh -c \"echo $$ > '{file}'; exec {command}\"",
+                f"numprocs={part.processes + (1 if part.port else 0)}",
+                f"numprocs_start={0 if part.port else 1}",
+                f'command=/bin/sh -c "{start}"',
                 f"directory={Path(__file__).resolve().parent.parent}",
                 f"stdout_logfile={self.logs}/{name}.log",
                 "redirect_stderr=true",

@@ -279,6 +279,23 @@ def test_both_gateways_restarted_at_once_are_a_pause(box: Box, crowd: Crowd):
     assert crowd.refusals == []
 
 
+def test_the_doors_ports_outlive_everybody_behind_them(box: Box, crowd: Crowd):
+    """kill -9 of every gateway and of the stream at once: no caller is refused at the door."""
+    crowd.wait_s = 1.0
+    box.strike("all doors killed")
+    for door in DOORS:
+        box.kill(door)
+    with ThreadPoolExecutor(4) as senders:
+        lives = list(senders.map(lambda _: crowd.submit(), range(4)))
+    print(f"all doors killed: retries {dict(crowd.retries)}")
+    assert "ConnectionError" not in crowd.retries or max(life.retries for life in lives) <= 1
+    box.heal()
+    truth.nothing_lost(box, crowd, lives)
+    for life in lives:
+        crowd.offers(life)
+    box.wait(lambda: truth.unfinished_readings(box) == 0, "the end of every reading")
+
+
 def _timed(act: Callable[[], None]) -> float:
     began = time.monotonic()
     act()
