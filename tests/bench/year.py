@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import DateTime, Integer, Table, Uuid, text
 
 from broker import database, events, metrics, migrate
-from broker.lifecycle import Role
+from broker.lifecycle import ReadingKind, Role
 from broker.record import Record
 from broker.relay import Relay
 from broker.settings import Settings
@@ -127,7 +127,9 @@ def _times(city: City) -> dict[str, float]:
     looks: dict[str, Callable[[], object]] = {
         "relay: ring": relay.ring,
         "upkeep: look": upkeep.look,
-        "claim a film": lambda: city.do(reading.claim, city.settings, "classify", "nobody"),
+        "claim a film": lambda: city.do(
+            reading.claim, city.settings, ReadingKind.CLASSIFY, "nobody"
+        ),
         "events after a number": asked(lambda s: events.after(s, events.CONTROL_ROOM, 5)),
         "open offers of a case": asked(lambda s: offers.open_offers(s, live)),
         "a case, for an ER": asked(
