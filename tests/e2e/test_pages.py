@@ -409,6 +409,30 @@ def test_control_room_and_operations_see_their_part(
     expect(control.locator(f"#case-{case_id}")).to_have_count(0)
 
 
+def test_the_control_room_vetoes_one_er_and_assigns_another(
+    installation: Installation, sign_in: Open
+) -> None:
+    case_id, _ = submit(installation)
+    offers = installation.crew().call("GET", f"/cases/{case_id}")["offers"]
+    control = sign_in("control")
+    control.locator(f"#case-{case_id} > summary").click()
+    form = control.locator(f'form[data-choose="{case_id}"]')
+    form.locator("select").select_option(offers[0]["emergency_room"]["id"])
+    form.locator("[name=reason]").fill("no power there")
+    form.get_by_role("button", name="Do not ask it").click()
+    expect(control.locator(f"#case-{case_id} .directives")).to_contain_text("no power there")
+    form.locator("select").select_option(offers[1]["emergency_room"]["id"])
+    form.locator("[name=reason]").fill("agreed by telephone")
+    form.get_by_role("button", name="Assign").click()
+    held = control.locator(f"#case-{case_id} .offer-accepted")
+    expect(held).to_contain_text("agreed by telephone")
+    found = installation.crew().call("GET", f"/cases/{case_id}")
+    assert found["status"] == "assigned"
+    (accepted,) = [offer for offer in found["offers"] if offer["status"] == "accepted"]
+    assert accepted["emergency_room"]["id"] == offers[1]["emergency_room"]["id"]
+    cancel(installation, case_id)
+
+
 @pytest.mark.parametrize("name", ["crew", "er1", "control", "operations"])
 def test_pages_fit_a_phone(installation: Installation, sign_in: Open, name: str) -> None:
     case_id, _ = submit(installation)

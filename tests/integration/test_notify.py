@@ -164,7 +164,7 @@ def test_what_goes_out_is_signed_and_names_no_patient(
         assert expected != notify.signature(SECRET, int(stamp.removeprefix("t=")), body + b" ")
         said = json.loads(body)
         assert set(said) == {
-            *("notification_id", "step", "offer_id", "case_id", "acuity"),
+            *("notification_id", "step", "offer_id", "case_id", "acuity", "assigned"),
             *("emergency_room", "link"),
         }
         assert said["case_id"] == str(case_id)
