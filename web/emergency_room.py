@@ -26,18 +26,22 @@ blueprint = Room("emergency_room", __name__, url_prefix="/api/v1", description="
 
 @blueprint.route("/offers", methods=["GET"])
 @blueprint.arguments(schemas.OffersQuery, location="query")
-@blueprint.response(200, schemas.OfferBrief(many=True))
+@blueprint.response(200, schemas.OfferOut(many=True))
 @allow(Role.EMERGENCY_ROOM, Role.CREW, Role.CONTROL_ROOM)
 def list_offers(query: dict[str, Any]) -> list[dict[str, Any]]:
     """Your offers, newest first: open and held ones, or all."""
     state, who = here(), actor()
-    with state.record.read() as session:
+    with state.record.write() as session:
         wanted = select(Offer).where(access.offers_visible_to(who))
         if query["open"]:
             held = (Offer.status == OfferStatus.ACCEPTED) & Case.status.in_(HELD_CASES)
             wanted = wanted.join(Offer.case).where(Offer.status.in_(OPEN_OFFERS) | held)
-        rows = session.scalars(wanted.order_by(Offer.offered_at.desc()).limit(query["limit"]))
-        return [offer_picture(session, state.settings, None, offer) for offer in rows]
+        rows = session.scalars(wanted.order_by(Offer.offered_at.desc()).limit(query["limit"])).all()
+        if query["cases"] and rows:
+            ids = [str(offer.id) for offer in rows]
+            events.audit(session, who.name, "offers.listed", None, offers=ids)
+        reader = who if query["cases"] else None
+        return [offer_picture(session, state.settings, reader, offer) for offer in rows]
 
 
 @blueprint.route("/offers/<uuid:offer_id>", methods=["GET"])

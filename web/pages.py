@@ -18,6 +18,8 @@ from broker import events
 from broker.errors import NotAllowed, NotSignedIn
 from broker.lifecycle import DeclineReason, Role
 from dispatch.access import Actor
+from dispatch.instructions import Item
+from dispatch.outcome import Disposition
 from dispatch.rules import Capability
 from web import assets, language
 from web.auth import actor, allow, anybody, public
@@ -81,8 +83,13 @@ def crew() -> str:
 @allow(Role.EMERGENCY_ROOM)
 def emergency_room() -> str:
     """Answer offers, see who is coming."""
-    reasons = [reason.value for reason in DeclineReason]
-    return _page("er", sheets=(*CASE_SHEETS, "er"), reasons=reasons)
+    return _page(
+        "er",
+        sheets=(*CASE_SHEETS, "er"),
+        reasons=[reason.value for reason in DeclineReason],
+        instructions=[item.value for item in Item],
+        dispositions=[disposition.value for disposition in Disposition],
+    )
 
 
 @blueprint.route("/control")

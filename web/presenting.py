@@ -25,6 +25,7 @@ from dispatch import (
     news2,
     outcome,
     routing,
+    travel,
     triage,
 )
 from dispatch.access import GRANTING_OFFERS, Actor
@@ -89,7 +90,18 @@ def offer_picture(
         granted = offer.status in GRANTING_OFFERS
         shown["case"] = case_picture(session, settings, actor, offer.case) if granted else None
         shown["basis"] = basis.mark(session, offer.case) if granted else None
+        shown["eta_now_min"] = _eta_now_min(offer) if granted else None
     return shown
+
+
+def _eta_now_min(offer: Offer) -> float | None:
+    """Minutes from where the ambulance was last seen; None at the door, or without a position."""
+    case, room = offer.case, offer.emergency_room
+    start = travel.position_or_none(case.latitude, case.longitude)
+    end = travel.position_or_none(room.latitude, room.longitude)
+    if start is None or end is None or case.arrived_at is not None:
+        return None
+    return travel.estimate(start, end).eta_min
 
 
 def image_picture(session: Session, image: Image, identity: bool) -> dict[str, Any]:

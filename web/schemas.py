@@ -422,6 +422,9 @@ class OffersQuery(Schema):
     """Which offers."""
 
     open = fields.Boolean(load_default=True)
+    cases = fields.Boolean(
+        load_default=False, metadata={"description": "with their cases, as GET /offers/{id} gives"}
+    )
     limit = fields.Integer(load_default=50, validate=validate.Range(1, 200))
 
 
@@ -742,6 +745,9 @@ class OfferOut(OfferBrief):
     basis = fields.String(
         allow_none=True,
         metadata={"description": "mark of what a decision rests on; send it with the decision"},
+    )
+    eta_now_min = fields.Float(
+        allow_none=True, metadata={"description": "from the ambulance's last position"}
     )
 
 

@@ -18,6 +18,7 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Locator,
     Page,
     Route,
     expect,
@@ -140,9 +141,22 @@ def cancel(installation: Installation, case_id: str) -> None:
     installation.crew().call("POST", f"/cases/{case_id}/cancel", json={"reason": "the test ends"})
 
 
-def card(page: Page, case_id: str) -> Page:
-    """The ER's card of a case."""
-    return page.locator("article.card", has_text=case_id[:8])  # type: ignore[return-value]
+def card(page: Page, case_id: str) -> Locator:
+    """The ER's opened case, picked from the list where another one is open."""
+    opened = page.locator(f'article[data-id="{case_id}"]')
+    row = page.locator(f'.row-button[data-id="{case_id}"]')
+    opened.or_(row).first.wait_for()
+    if not opened.is_visible():
+        if not row.is_visible():
+            page.get_by_role("button", name="List").click()
+        row.click()
+    return opened
+
+
+def gone(page: Page, case_id: str) -> None:
+    """Neither waiting nor coming: the case is none of this ER's any more."""
+    rows = page.locator(f'#waiting [data-id="{case_id}"], #held [data-id="{case_id}"]')
+    expect(rows).to_have_count(0)
 
 
 def refuse(route: Route) -> None:
@@ -218,7 +232,12 @@ def test_a_case_goes_from_the_crews_phone_to_an_er_and_back(
         expect(case.locator("h3")).to_have_text(state)
     expect(card(er, case_id)).to_contain_text("Yours. Arrived.")
     card(er, case_id).get_by_role("button", name="Handed over").click()
-    expect(card(er, case_id)).to_have_count(0)
+    gone(er, case_id)
+    outcome = card(er, case_id).locator(".outcome")
+    outcome.get_by_label("Diagnosis").fill("Pneumonia, left lower lobe")
+    outcome.get_by_label("Where the patient went").select_option("ward")
+    outcome.get_by_role("button", name="Tell the crew").click()
+    expect(outcome).to_contain_text("Pneumonia, left lower lobe · Ward")
     expect(case.locator("h3")).to_have_text("Handed over")
 
 
@@ -269,7 +288,7 @@ def test_the_link_of_a_mail_opens_its_offer(installation: Installation, sign_in:
     others = [submit(installation)[0] for _ in range(3)]  # the link's is not alone on the page
     er = sign_in(ers[0], path=path, **PHONE)
     assert er.url == link
-    linked = er.locator(f'[data-key="{offers[0]["id"]}"]')
+    linked = er.locator(f'article[data-key="{offers[0]["id"]}"]')
     expect(linked).to_be_focused()
     expect(linked).to_be_in_viewport()
     expect(linked).to_contain_text(first_case[:8])
@@ -282,12 +301,13 @@ def test_the_link_of_a_mail_opens_its_offer(installation: Installation, sign_in:
     )
     again.goto("https://mail.example/")
     again.get_by_text("decide").click()
-    expect(again.locator(f'[data-key="{offers[0]["id"]}"]')).to_be_focused()
+    expect(again.locator(f'article[data-key="{offers[0]["id"]}"]')).to_be_focused()
 
     for case_id in (first_case, *others):
         cancel(installation, case_id)
     er.goto(link)  # over by now: its line among the ended ones
-    expect(er.locator("#recent").locator(f'[data-key="{offers[0]["id"]}"]')).to_be_focused()
+    expect(er.locator(f'article[data-key="{offers[0]["id"]}"]')).to_be_focused()
+    expect(er.locator(f'#recent .row-button[data-id="{first_case}"]')).to_have_count(1)
     er.goto(link.replace(offers[0]["id"], str(uuid4())))
     expect(er.locator("#notices")).to_contain_text("not one of your emergency room's")
 
@@ -333,7 +353,7 @@ def test_a_page_says_when_the_state_is_unknown_and_recovers(
 
     er.unroute("**/api/v1/inbox*")
     expect(lost).to_be_hidden()
-    expect(card(er, case_id)).to_have_count(0)
+    gone(er, case_id)
 
 
 def test_an_older_version_never_replaces_a_newer_one(
@@ -355,7 +375,7 @@ def test_an_older_version_never_replaces_a_newer_one(
         installation.crew().call("POST", f"/cases/{case_id}/acknowledge")
     er.wait_for_timeout(500)
     expect(card(er, case_id)).to_contain_text("Yours.")
-    expect(er.locator("#waiting article", has_text=case_id[:8])).to_have_count(0)
+    expect(er.locator(f'#waiting [data-id="{case_id}"]')).to_have_count(0)
     er.unroute("**/api/v1/offers/*-*")
     cancel(installation, case_id)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from web import assets
+
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "web" / "static"
 PAGES = ("admin", "beds", "control", "crew", "er", "operations", "patients", "sign_in")
@@ -33,9 +35,19 @@ def modules(name: str) -> set[str]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if (STATIC / f"{page}.js").exists()])
 def test_a_pages_own_javascript_is_small(page: str) -> None:
-    sizes = {n: (STATIC / n).stat().st_size for n in modules(f"{page}.js") - VIEWER}
+    sizes = {n: len(assets.content(STATIC / n)) for n in modules(f"{page}.js") - VIEWER}
     assert "page.js" in sizes
     assert sum(sizes.values()) <= LARGEST, sizes
+
+
+@pytest.mark.parametrize("path", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
+def test_no_string_spans_lines(path: Path) -> None:
+    """What is sent has lost its indents and its comments; the code must not notice."""
+    text = path.read_text("utf-8")
+    assert [line for line in text.splitlines() if line.count("`") % 2] == []
+    sent = assets.content(path).decode()
+    assert len(sent) < len(text)
+    assert not re.search(r"^(//|/\*|\*)", sent, re.MULTILINE), path.name
 
 
 def test_every_script_belongs_to_a_page() -> None:

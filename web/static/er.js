@@ -1,37 +1,31 @@
-// The ER's page: who waits for an answer, who is coming, what has ended.
-// "Yours" is painted only from a server's answer; an older version of a case never replaces a newer.
+// The ER's page: who waits for an answer, who is coming, what has ended; one of them open beside it.
+// "Yours" is painted only from a server's answer; an older version of a case never replaces a newer,
+// and a page that does not know the present state decides nothing.
 
-import {
-  actions,
-  api,
-  config,
-  countdown,
-  el,
-  notice,
-  paint,
-  press,
-  Problem,
-  roomName,
-  serverNow,
-  session,
-  t,
-  time,
-} from "./page.js";
+import { actions, api, config, countdown, el, notice, paint, press, Problem, session, t, time } from "./page.js";
 import { follow, heard } from "./live.js";
-import { loadMessages, messages, wireMessages } from "./messages.js";
-import { acuity, acuityWords, clinical, eta, offerState, toggleBoxes } from "./show.js";
-import { ring, soundButton, wireSound } from "./sound.js";
+import { loadMessages, unread, wireMessages } from "./messages.js";
+import { acuity, acuityWords, offerState, patientLine } from "./patient.js";
+import { bar, keepRoom, wireBar } from "./er_bar.js";
+import { afterPaint, detail, wireCase } from "./er_case.js";
+import { ring } from "./sound.js";
 
 const WAITING = new Set(["requested", "received"]);
 const OVER = new Set(["closed", "cancelled"]);
-const DELAYS_MIN = [5, 10, 15, 30];
+const ARMING_MS = 600; // what came up by itself may not be pressed by a finger that was under way
+const NARROW = matchMedia("(max-width: 900px)");
 
 const offers = new Map(); // open and held ones, with their case
 let ended = [];
-let room = null;
+let selected = null; // an offer's id
+let listed = false; // somebody went back to the list
+let armedAt = 0;
+const unconfirmed = new Map(); // decisions whose answer got lost: offer to what was asked
 const painted = new Set(); // offers that the server knows to be on this screen
+const unseen = new Set(); // new ones that nobody has looked at
 const title = document.title;
 const linked = new URLSearchParams(location.search).get("offer"); // by a mail or a pager
+const place = (id) => document.getElementById(id);
 
 function isEnded(offer) {
   return !offer.case || OVER.has(offer.case.status);
@@ -43,16 +37,18 @@ function keep(offer) {
   if (offer.case && known?.case && offer.case.version < known.case.version) return;
   if (!known && !isEnded(offer) && ended.some((e) => e.id === offer.id)) return;
   if (!isEnded(offer)) {
+    if (!known && WAITING.has(offer.status)) unseen.add(offer.id);
     offers.set(offer.id, offer);
     return;
   }
   offers.delete(offer.id);
-  ended = [offer, ...ended.filter((e) => e.id !== offer.id)].slice(0, 10);
+  ended = [offer, ...ended.filter((e) => e.id !== offer.id)].slice(0, 30);
 }
 
 async function fetchOffer(id) {
   try {
     keep(await api("GET", `/offers/${id}`));
+    unconfirmed.delete(id);
     heard();
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
@@ -64,17 +60,18 @@ async function fetchOffer(id) {
 async function reload() {
   try {
     const [open, all, rooms] = await Promise.all([
-      api("GET", "/offers?open=true&limit=200"),
-      api("GET", "/offers?open=false&limit=30"),
+      api("GET", "/offers?open=true&cases=true&limit=200"),
+      api("GET", "/offers?open=false&cases=true&limit=40"),
       api("GET", "/emergency-rooms"),
     ]);
     heard();
-    room = rooms.find((r) => r.id === config.emergency_room_id) ?? null;
+    keepRoom(rooms.find((r) => r.id === config.emergency_room_id));
     const listed = new Set(open.map((o) => o.id));
     for (const id of [...offers.keys()]) if (!listed.has(id)) offers.delete(id);
-    ended = all.filter((o) => !listed.has(o.id)).slice(0, 10);
-    await Promise.all(open.map((o) => fetchOffer(o.id)));
-    for (const offer of offers.values()) {
+    ended = all.filter((o) => !listed.has(o.id) && isEnded(o)).slice(0, 30);
+    open.forEach(keep);
+    for (const offer of open) {
+      unconfirmed.delete(offer.id);
       if (offer.status === "accepted") loadMessages(offer.case_id, show);
     }
   } catch (problem) {
@@ -84,244 +81,128 @@ async function reload() {
 }
 
 function onEvent(entry) {
-  if (entry.type === "diversion") reload();
+  if (entry.type === "diversion" || entry.type === "beds") reload();
   else if (entry.type.startsWith("message.")) loadMessages(entry.case_id, show);
   else if (entry.body.offer_id) {
+    const id = entry.body.offer_id;
     if (entry.type === "offer.assigned") notice(t("er.assigned", { reason: entry.body.reason }), "bad");
     if (entry.type === "offer.requested") notice(t("er.new_request", { level: acuityWords(entry.body.acuity) }));
-    fetchOffer(entry.body.offer_id);
+    if (entry.type === "offer.reminded") unseen.add(id);
+    // What a withdrawal says needs no further question: nobody may act on it for a moment longer.
+    if (["offer.withdrawn", "offer.expired"].includes(entry.type) && offers.has(id)) {
+      const { case: _, ...gone } = offers.get(id);
+      keep({ ...gone, status: entry.body.offer_status, ended_reason: entry.body.reason ?? null });
+      show();
+    }
+    fetchOffer(id);
   } else {
     for (const offer of offers.values()) if (offer.case_id === entry.case_id) fetchOffer(offer.id);
   }
 }
 
+/** Those that wait for us first, the most urgent and the shortest time first of all. */
+function sorted() {
+  const open = [...offers.values()].filter((o) => o.status !== "accepted");
+  return open.sort(
+    (a, b) =>
+      Number(WAITING.has(b.status)) - Number(WAITING.has(a.status)) ||
+      (a.case.acuity ?? 3) - (b.case.acuity ?? 3) ||
+      a.answer_by_at.localeCompare(b.answer_by_at),
+  );
+}
+
+const find = (id) => offers.get(id) ?? ended.find((offer) => offer.id === id);
+
 function show() {
-  const all = [...offers.values()];
-  const open = all
-    .filter((o) => o.status !== "accepted")
-    .sort(
-      (a, b) =>
-        Number(WAITING.has(b.status)) - Number(WAITING.has(a.status)) ||
-        (a.case.acuity ?? 3) - (b.case.acuity ?? 3) ||
-        a.answer_by_at.localeCompare(b.answer_by_at),
-    );
-  const waiting = open.filter((o) => WAITING.has(o.status)).length;
-  const held = all
+  const open = sorted();
+  const waiting = open.filter((o) => WAITING.has(o.status));
+  const held = [...offers.values()]
     .filter((o) => o.status === "accepted")
     .sort((a, b) => b.decided_at.localeCompare(a.decided_at));
+  // A narrow screen shows the list or a case: the case by itself only where there is just one.
+  const alone = !listed && waiting.length === 1 && !held.length;
+  if (!selected && (alone || !NARROW.matches)) select((open[0] ?? held[0])?.id ?? null);
 
-  paint(document.getElementById("er-bar"), bar());
+  paint(place("er-bar"), bar());
   paint(
-    document.getElementById("waiting-title"),
+    place("waiting-title"),
     t("er.waiting"),
-    waiting ? el("span", { class: "badge loud" }, waiting) : null,
+    waiting.length ? el("span", { class: "badge loud" }, waiting.length) : null,
   );
-  document.getElementById("waiting-section").classList.toggle("loud", waiting > 0);
-  paint(
-    document.getElementById("waiting"),
-    open.length ? open.map(openCard) : el("p", { class: "quiet empty" }, t("er.nothing_waiting")),
-  );
-  paint(
-    document.getElementById("held"),
-    held.length ? held.map(heldCard) : el("p", { class: "quiet empty" }, t("er.held_none")),
-  );
-  paint(
-    document.getElementById("recent"),
-    ended.length
-      ? el("ul", { class: "recent" }, ended.map(endedLine))
-      : el("p", { class: "quiet empty" }, t("er.recent_none")),
-  );
-  document.title = waiting ? `(${waiting}) ${t("er.waiting_count", { n: waiting })} · ${title}` : title;
-  ring(waiting > 0);
+  list("waiting", open, row, "er.nothing_waiting");
+  list("held", held, row, "er.held_none");
+  list("recent", ended, endedRow, "er.recent_none");
+  const offer = find(selected);
+  place("er").classList.toggle("has-detail", Boolean(offer));
+  paint(place("detail"), detail(offer, { unconfirmed: unconfirmed.get(selected) }));
+  afterPaint(place("detail"), offer);
+  document.title = waiting.length ? `(${waiting.length}) ${t("er.waiting_count", { n: waiting.length })} · ${title}` : title;
+  for (const id of unseen) if (!offers.has(id) || !WAITING.has(offers.get(id).status)) unseen.delete(id);
+  ring([...unseen].map((id) => offers.get(id).case.acuity ?? 3));
   sayReceived();
 }
 
-function bar() {
-  const until = room?.diversion_until_at;
-  const diverted = until && Date.parse(until) > serverNow();
-  return [
-    el(
-      "p",
-      { class: diverted ? "diverted" : "quiet" },
-      room ? el("strong", {}, `${roomName(room)} · `) : null,
-      diverted ? t("er.diversion_until", { time: time(until) }) : t("er.diversion_none"),
-    ),
-    el(
-      "button",
-      { type: "button", "data-do": "diversion", "data-on": String(!diverted) },
-      diverted ? t("er.diversion_off") : t("er.diversion_on"),
-    ),
-    soundButton(),
-  ];
+function list(id, rows, make, none) {
+  paint(place(id), rows.length ? el("ol", { class: "rows" }, rows.map(make)) : el("p", { class: "quiet empty" }, t(none)));
 }
 
-function openCard(offer) {
-  const waits = WAITING.has(offer.status);
-  const late = Date.parse(offer.answer_by_at) <= serverNow();
-  return el(
-    "article",
-    {
-      class: `card offer-card${waits ? " waiting" : ""}${offer.id === linked ? " linked" : ""}`,
-      tabindex: "-1",
-      "data-key": offer.id,
-    },
-    el(
-      "header",
-      { class: "offer-heading" },
-      acuity(offer.case.acuity),
-      el("span", { class: "eta" }, eta(offer)),
-      el(
-        "span",
-        { class: "answer-by" },
-        waits ? [el("small", {}, `${t("er.answer_by")} `), countdown(offer.answer_by_at)] : null,
-      ),
-      el(
-        "p",
-        { class: "quiet" },
-        [
-          t("case.unit", { call_sign: offer.case.call_sign }),
-          t("case.number", { id: offer.case_id.slice(0, 8) }),
-          time(offer.offered_at),
-        ].join(" · "),
-      ),
-    ),
-    waits && late ? el("p", { class: "note" }, t("er.late")) : null,
-    waits ? null : el("p", { class: "note warn" }, t("er.counter_waits", { n: offer.delay_min })),
-    clinical(offer.case),
-    answers(offer, waits),
-  );
+function minutes(offer) {
+  const now = offer.status === "accepted" ? (offer.eta_now_min ?? offer.eta_min) : offer.eta_min;
+  return now === null || now === undefined ? "–" : t("common.minutes", { n: Math.round(now) });
 }
 
-function answers(offer, waits) {
-  const decide = (decision, more, ...children) =>
-    el(
-      "button",
-      {
-        type: "button",
-        "data-do": "decide",
-        "data-offer": offer.id,
-        "data-decision": decision,
-        "data-key": `${offer.id}-${decision}-${Object.values(more).join()}`,
-        ...more,
-      },
-      ...children,
-    );
-  return el(
-    "div",
-    { class: "answers" },
-    decide(
-      "accept",
-      { class: "accept" },
-      el("b", {}, t("er.accept")),
-      el("small", { lang: config.language === "ko" ? "en" : "ko" }, ` ${t("er.accept_sub")}`),
-    ),
-    waits
-      ? el(
-          "div",
-          { class: "delays", role: "group", "aria-label": t("er.accept_in") },
-          el("span", { "aria-hidden": "true" }, t("er.accept_in")),
-          DELAYS_MIN.map((n) =>
-            decide("accept_with_delay", { "data-delay": n, class: "delay" }, t("common.minutes", { n })),
-          ),
-        )
-      : null,
-    el(
-      "details",
-      { class: "cannot", "data-key": `${offer.id}-cannot` },
-      el(
-        "summary",
-        { class: "button" },
-        t("er.cannot"),
-        el("small", { lang: config.language === "ko" ? "en" : "ko" }, ` ${t("er.cannot_sub")}`),
-      ),
-      el("p", { class: "quiet" }, t("er.cannot_why")),
-      el(
-        "div",
-        { class: "reasons" },
-        config.reasons.map((code) => decide("reject", { "data-reason": code }, t(`decline.${code}`))),
-      ),
-    ),
-  );
-}
-
-function heldCard(offer) {
-  const status = offer.case.status;
-  const state =
-    status === "assigned" ? "er.yours_unacknowledged" : `er.yours_${status}`;
-  return el(
-    "article",
-    { class: `card held held-${status}`, tabindex: "-1", "data-key": offer.id },
-    el(
-      "header",
-      { class: "offer-heading" },
-      acuity(offer.case.acuity),
-      el("span", { class: "eta" }, eta(offer)),
-      el("strong", { class: "yours" }, t(state)),
-      el(
-        "p",
-        { class: "quiet" },
-        [
-          t("case.unit", { call_sign: offer.case.call_sign }),
-          t("case.number", { id: offer.case_id.slice(0, 8) }),
-          time(offer.decided_at),
-        ].join(" · "),
-      ),
-    ),
-    clinical(offer.case),
-    messages(offer.case_id, ["ambulance", "control_room"]),
-    status === "arrived"
-      ? el(
-          "button",
-          { type: "button", class: "primary", "data-do": "handedOver", "data-case": offer.case_id, "data-offer": offer.id },
-          t("case.status.closed"),
-        )
-      : el(
-          "details",
-          { class: "cannot", "data-key": `${offer.id}-withdraw` },
-          el("summary", { class: "link" }, t("er.withdraw")),
-          el("p", { class: "quiet" }, t("er.withdraw_why")),
-          el(
-            "div",
-            { class: "reasons" },
-            config.reasons.map((code) =>
-              el(
-                "button",
-                {
-                  type: "button",
-                  "data-do": "withdraw",
-                  "data-offer": offer.id,
-                  "data-reason": code,
-                },
-                t(`decline.${code}`),
-              ),
-            ),
-          ),
-        ),
-  );
-}
-
-function endedLine(offer) {
-  const over = offer.status === "accepted";
-  const words = over && offer.case ? t(`case.status.${offer.case.status}`) : offerState(offer);
+function rowOf(offer, ...parts) {
+  const current = offer.id === selected;
   return el(
     "li",
-    { tabindex: "-1", "data-key": offer.id },
-    el("span", {}, t("case.number", { id: offer.case_id.slice(0, 8) })),
-    " ",
-    el("span", { class: "quiet" }, time(offer.decided_at ?? offer.offered_at)),
-    " ",
-    el("span", {}, over && !offer.case ? t("er.yours") : words),
+    { "data-key": `row-${offer.id}`, class: `row${unseen.has(offer.id) ? " unseen" : ""}${offer.id === linked ? " linked" : ""}` },
+    el("button", { type: "button", class: "row-button", "data-do": "select", "data-offer": offer.id, "data-id": offer.case_id, "aria-current": current ? "true" : null }, parts),
   );
+}
+
+function row(offer) {
+  const shown = offer.case;
+  const state =
+    offer.status === "accepted"
+      ? t(`case.status.${shown.status}`)
+      : WAITING.has(offer.status)
+        ? countdown(offer.answer_by_at)
+        : t("offer.status.accepted_with_delay", { n: offer.delay_min });
+  const news = unread(offer.case_id);
+  return rowOf(
+    offer,
+    acuity(shown.acuity),
+    el("span", { class: "row-who" }, patientLine(shown)),
+    el("span", { class: "row-when" }, el("b", {}, minutes(offer)), el("small", {}, state)),
+    news ? el("span", { class: "badge" }, news) : null,
+  );
+}
+
+function endedRow(offer) {
+  const held = offer.status === "accepted";
+  return rowOf(
+    offer,
+    el("span", { class: "row-who" }, held && offer.case ? t(`case.status.${offer.case.status}`) : offerState(offer)),
+    el("small", { class: "quiet" }, `${t("case.number", { id: offer.case_id.slice(0, 8) })} · ${time(offer.decided_at ?? offer.offered_at)}`),
+  );
+}
+
+function select(id, { byHand = false } = {}) {
+  if (id === selected) return;
+  selected = id;
+  armedAt = byHand ? 0 : Date.now() + ARMING_MS;
+  if (byHand) unseen.delete(id);
 }
 
 /** Bring the offer of a link before the eyes, wherever it stands by now, or say that it does not. */
 async function openLinked() {
-  const find = () => document.querySelector(`[data-key="${CSS.escape(linked)}"]`);
-  if (!find()) await fetchOffer(linked);
-  const place = find();
-  if (!place) return notice(t("er.linked_unknown"), "bad");
-  place.scrollIntoView({ block: "start" });
-  place.focus({ preventScroll: true });
+  if (!find(linked)) await fetchOffer(linked);
+  if (!find(linked)) return notice(t("er.linked_unknown"), "bad");
+  select(linked);
+  show();
+  const card = place("detail").firstElementChild;
+  card.scrollIntoView({ block: "start" });
+  card.focus({ preventScroll: true });
 }
 
 /** Tell the server (and so the crew) what is on this screen, once somebody can see it. */
@@ -339,59 +220,80 @@ function sayReceived() {
 }
 
 document.addEventListener("visibilitychange", sayReceived);
+// A hand on this screen has seen what is on it: the tone stops until something new comes.
+for (const sign of ["pointerdown", "keydown"]) {
+  document.addEventListener(sign, () => {
+    if (unseen.size) setTimeout(() => (unseen.clear(), show()), 300);
+  });
+}
 
-actions.toggleBoxes = (button) => {
-  toggleBoxes(button.dataset.case);
+actions.select = (button) => {
+  select(button.dataset.offer, { byHand: true });
+  show();
+  if (NARROW.matches) scrollTo(0, 0);
+};
+actions.list = () => {
+  listed = true;
+  selected = null;
   show();
 };
 
 actions.decide = (button) => {
   const { offer: id, decision, delay, reason } = button.dataset;
+  if (Date.now() < armedAt) return null;
+  if (document.body.classList.contains("state-unknown")) return notice(t("er.state_unknown"), "bad");
   return press(button, async () => {
-    const body = { decision };
+    const body = { decision, basis: offers.get(id)?.basis };
     if (delay) body.delay_min = Number(delay);
     if (reason) body.reason_code = reason;
     try {
       keep(await api("POST", `/offers/${id}/decision`, body));
+      if (decision !== "accept" && id === selected) select(sorted().find((o) => WAITING.has(o.status))?.id ?? id);
       show();
+    } catch (problem) {
+      if (problem.code === "network") unconfirmed.set(id, decision);
+      throw problem;
     } finally {
       await fetchOffer(id); // whatever happened, show what is true now
     }
   });
 };
 
-actions.withdraw = (button) =>
-  press(button, async () => {
-    const { offer: id, reason } = button.dataset;
+actions.withdraw = (button) => change(button, "POST", `/offers/${button.dataset.offer}/withdraw`, { reason_code: button.dataset.reason });
+actions.handedOver = (button) => change(button, "POST", `/cases/${button.dataset.case}/close`);
+
+/** A change of the open offer's case; afterwards the screen shows what is true, whatever happened. */
+function change(button, method, path, body) {
+  const id = selected;
+  return press(button, async () => {
     try {
-      await api("POST", `/offers/${id}/withdraw`, { reason_code: reason });
+      await api(method, path, body);
     } finally {
       await fetchOffer(id);
     }
   });
+}
 
-actions.handedOver = (button) =>
-  press(button, async () => {
-    try {
-      await api("POST", `/cases/${button.dataset.case}/close`);
-    } finally {
-      await fetchOffer(button.dataset.offer);
-    }
-  });
+/** Up and down in the list of those that can be opened. */
+function step(by) {
+  const ids = [...document.querySelectorAll("#waiting .row-button, #held .row-button, #recent .row-button")].map((b) => b.dataset.offer);
+  const next = ids[Math.min(Math.max(ids.indexOf(selected) + by, 0), ids.length - 1)];
+  if (!next) return;
+  select(next, { byHand: true });
+  show();
+  document.querySelector(`.row-button[data-offer="${next}"]`)?.scrollIntoView({ block: "nearest" });
+}
 
-actions.diversion = (button) =>
-  press(button, async () => {
-    const on = button.dataset.on === "true";
-    room = await api("POST", `/emergency-rooms/${config.emergency_room_id}/diversion`, { on });
-    show();
-  });
-
+wireCase({ change, step, show });
+wireBar(show);
 wireMessages(show);
-wireSound(show);
 session()
-  .then((who) => paint(document.getElementById("who"), who.display_name))
+  .then((who) => paint(place("who"), who.display_name))
   .catch(() => {});
 await reload();
+unseen.clear(); // what was there when the page came is what one opened it for
 if (linked) await openLinked();
+show();
 follow({ onEvent, reload });
+setInterval(() => unconfirmed.forEach((_, id) => fetchOffer(id)), 2000);
 setInterval(() => offers.size && show(), 15000); // "late" and "diverted" depend on the time

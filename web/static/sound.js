@@ -1,18 +1,29 @@
-// A short tone while somebody waits for an answer. Browsers allow sound only after a press.
+// A short tone while somebody waits unseen, and how long it is muted. Browsers allow sound only
+// after a press on the page; until then the words say that it is off.
 
-import { actions, el, t } from "./page.js";
+import { actions, config, t } from "./page.js";
 
 const EVERY_MS = 5000;
+const ALWAYS = 2; // levels 1 and 2 are rung through a mute
+const SHIFTS = [7, 15, 23]; // when a shift ends, by the ER's own clock
+const KEY = "goldentime.muted_until";
+
 let context = null;
-let on = false;
 let timer = null;
+let levels = [];
+
+const mutedUntil = () => Number(localStorage.getItem(KEY) ?? 0);
+const muted = () => Date.now() < mutedUntil();
 
 function tone() {
-  if (!on || context === null) return;
+  if (!context || context.state !== "running") return;
+  if (muted() && !levels.some((level) => level <= ALWAYS)) return;
+  const urgent = levels.some((level) => level <= ALWAYS);
   const [start, length] = [context.currentTime, 0.35];
-  for (const [delay, hertz] of [[0, 880], [0.4, 660]]) {
+  const voices = urgent ? [[0, 988], [0.3, 988], [0.6, 740]] : [[0, 880], [0.4, 660]];
+  for (const [delay, hertz] of voices) {
     const volume = context.createGain();
-    volume.gain.setValueAtTime(0.2, start + delay);
+    volume.gain.setValueAtTime(0.25, start + delay);
     volume.gain.exponentialRampToValueAtTime(0.001, start + delay + length);
     const voice = context.createOscillator();
     voice.frequency.value = hertz;
@@ -22,31 +33,45 @@ function tone() {
   }
 }
 
-/** Ring now and every few seconds while `waiting`. */
-export function ring(waiting) {
-  if (waiting && timer === null) {
+/** Ring now and every few seconds for those that nobody has looked at, by their levels. */
+export function ring(unseen) {
+  levels = unseen;
+  if (levels.length && timer === null) {
     tone();
     timer = setInterval(tone, EVERY_MS);
-  } else if (!waiting && timer !== null) {
+  } else if (!levels.length && timer !== null) {
     clearInterval(timer);
     timer = null;
   }
 }
 
-export function soundButton() {
-  return el(
-    "button",
-    { type: "button", "data-do": "sound", "aria-pressed": String(on) },
-    t(on ? "er.sound_off" : "er.sound_on"),
-  );
+/** Whether this screen rings, in words. */
+export function muteWords() {
+  if (!context || context.state !== "running") return t("er.sound_blocked");
+  if (!muted()) return t("er.sound_rings");
+  const clock = new Intl.DateTimeFormat(config.locale, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  return t("er.sound_muted", { time: clock.format(mutedUntil()) });
 }
 
+function shiftEnds() {
+  const end = new Date();
+  const hour = SHIFTS.find((h) => h > end.getHours());
+  end.setHours(hour ?? SHIFTS[0] + 24, 0, 0, 0);
+  return end.getTime();
+}
+
+/** Wire the choices; changed() repaints. The first press anywhere lets this page sound. */
 export function wireSound(changed) {
-  actions.sound = () => {
-    on = !on;
-    context ??= new AudioContext();
-    context.resume();
-    tone();
+  actions.mute = (button) => {
+    const until = { on: 0, quarter: Date.now() + 15 * 60000, shift: shiftEnds() }[button.dataset.how];
+    localStorage.setItem(KEY, String(until));
+    if (!until) setTimeout(tone, 50);
     changed();
   };
+  const unlock = () => {
+    context ??= new AudioContext();
+    context.resume().then(changed);
+  };
+  document.addEventListener("pointerdown", unlock, { once: true });
+  document.addEventListener("keydown", unlock, { once: true });
 }

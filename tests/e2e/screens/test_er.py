@@ -1,0 +1,61 @@
+"""The emergency room's page: answers, the viewer, many requests, and what nobody may believe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.e2e.conftest import Installation
+from tests.e2e.screens.rig import (
+    Screens,
+    asked,
+    axe,
+    cancel,
+    read_by_ai,
+    submit,
+)
+
+INK = """() => {
+  const canvas = document.querySelector('.viewer canvas');
+  if (!canvas || !canvas.width) return null;
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let sum = 0;
+  for (let i = 0; i < data.length; i += 4) sum += data[i];
+  return sum / (data.length / 4);
+}"""
+
+
+def test_the_whole_film_opens_in_the_viewer(
+    screens: Screens, installation: Installation, pictures: Path | None
+) -> None:
+    case_id = submit(installation)
+    read_by_ai(installation, case_id)
+    er = screens.open(asked(installation, case_id)[0], "/er")
+    er.get_by_role("button", name="Pneumonia").click()  # a heatmap, over the quick picture
+    expect(er.locator(".stage img.heat")).to_be_visible()
+    expect(er.locator(".film")).to_contain_text("no outline of a lesion")
+    with er.expect_response("**/image/dicom*") as answer:
+        er.get_by_role("button", name="Whole film").click()
+    assert answer.value.status == 200
+    viewer = er.locator("dialog.viewer")
+    expect(viewer).to_have_attribute("data-loaded", "true")
+    expect(viewer).to_contain_text("not for diagnosis")
+    expect(viewer.locator(".viewer-state")).to_contain_text("128")
+    er.wait_for_function(f"({INK})() > 1")
+    bright = er.evaluate(INK)
+    viewer.get_by_role("button", name="Invert").click()
+    er.wait_for_function(f"Math.abs(({INK})() - {bright}) > 5")
+    assert axe(er) == []
+    if pictures:
+        er.screenshot(path=pictures / "emergency-room-viewer.png")
+    box = viewer.locator(".viewer-stage").bounding_box()
+    assert box
+    er.mouse.move(box["x"] + 300, box["y"] + 300)
+    er.mouse.down()
+    er.mouse.move(box["x"] + 400, box["y"] + 360, steps=4)
+    er.mouse.up()
+    expect(viewer.locator(".viewer-state")).not_to_contain_text("Centre 128 · width 256")
+    er.keyboard.press("Escape")
+    expect(viewer).to_have_count(0)
+    cancel(installation, case_id)

@@ -1,0 +1,118 @@
+// What is known of a patient and how urgent it is, in words. Nothing here asks the server anything.
+
+import { el, t, time, word } from "./page.js";
+
+/** Level 1 to 5 as number, colour and word. */
+export function acuity(level) {
+  if (!level) return el("span", { class: "level level-none" }, t("case.acuity_none"));
+  return el(
+    "span",
+    { class: `level level-${level}` },
+    el("b", {}, level),
+    " ",
+    t(`acuity.${level}`),
+  );
+}
+
+export function acuityWords(level) {
+  return level ? t("case.acuity", { level, name: t(`acuity.${level}`) }) : t("case.acuity_none");
+}
+
+/** "67 years, male: short of breath". */
+export function patientLine(shown) {
+  let age = t("case.age_unknown");
+  if (shown.age_years !== null) age = t("case.age", { n: shown.age_years });
+  else if (shown.age_band) age = t("case.age_band", { band: shown.age_band });
+  const sex = shown.sex && shown.sex !== "unknown" ? word("sex", shown.sex) : t("sex.unknown");
+  return el(
+    "p",
+    { class: "patient-line" },
+    el("strong", {}, shown.pregnant ? `${age}, ${sex}, ${t("case.pregnant")}` : `${age}, ${sex}`),
+    shown.complaint ? el("span", { class: "complaint" }, shown.complaint) : null,
+  );
+}
+
+/** Name and identifier, for those whom the server gives them. */
+export function identity(shown) {
+  const rows = ["name", "identifier", "phone"].filter((name) => shown.patient?.[name]);
+  if (!rows.length) return null;
+  return el(
+    "dl",
+    { class: "facts" },
+    rows.map((name) => [el("dt", {}, t(`case.patient_${name}`)), el("dd", {}, shown.patient[name])]),
+  );
+}
+
+/** The six vital signs with units, a dash for what was not measured; with the points that each
+ * gives in NEWS2 where `parts` are known. */
+export function vitals(signs, parts = {}) {
+  if (!signs) return el("p", { class: "quiet" }, t("vitals.none"));
+  const pressure =
+    signs.systolic_bp_mmhg === null
+      ? null
+      : `${signs.systolic_bp_mmhg}/${signs.diastolic_bp_mmhg ?? "–"}`;
+  const earlier = new Set(signs.earlier ?? []);
+  if (earlier.has("systolic_bp_mmhg") || earlier.has("diastolic_bp_mmhg")) earlier.add("blood_pressure");
+  const oxygen = [
+    signs.on_oxygen === null ? null : t(`vitals.on_oxygen.${signs.on_oxygen}`),
+    signs.spo2_scale === 2 ? t("vitals.scale_2_shown") : null,
+  ].filter(Boolean).join(", ");
+  const awake = signs.consciousness && word("consciousness", signs.consciousness);
+  const rows = [
+    ["respiratory_rate_per_min", signs.respiratory_rate_per_min, t("unit.per_min")],
+    ["spo2_percent", signs.spo2_percent, "%", oxygen],
+    ["blood_pressure", pressure, "mmHg"],
+    ["pulse_per_min", signs.pulse_per_min, t("unit.per_min")],
+    ["consciousness", signs.consciousness, awake ?? ""],
+    ["temperature_c", signs.temperature_c, "°C"],
+  ];
+  return el(
+    "section",
+    { class: "vitals-shown" },
+    el(
+      "h4",
+      {},
+      t("vitals.title"),
+      " ",
+      el("small", {}, t("vitals.recorded", { time: time(signs.recorded_at) })),
+    ),
+    el(
+      "dl",
+      { class: "vitals" },
+      rows.map(([name, value, unit, more]) =>
+        el(
+          "div",
+          { class: `vital-${name}` },
+          el("dt", {}, t(`vitals.${name}`), points(parts[PART_OF[name] ?? name])),
+          el(
+            "dd",
+            {},
+            el("b", {}, value ?? "–"),
+            value === null || value === undefined ? null : el("small", {}, ` ${unit}`),
+            more ? el("small", { class: "more" }, more, name === "spo2_percent" ? points(parts.on_oxygen) : null) : null,
+            earlier.has(name) ? el("small", { class: "more" }, t("vitals.earlier")) : null,
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+const PART_OF = { blood_pressure: "systolic_bp_mmhg" };
+
+function points(part) {
+  if (part === null || part === undefined) return null;
+  return el("span", { class: `points points-${part}`, title: t("vitals.points", { n: part }) }, `+${part}`);
+}
+
+/** What an ER answered, in words. */
+export function offerState(offer) {
+  const reason = offer.reason_code ?? offer.ended_reason;
+  const why = offer.reason_code
+    ? word("decline", offer.reason_code)
+    : reason && reason !== "no_answer" // its state says so already
+      ? word("ended", reason)
+      : null;
+  const state = t(`offer.status.${offer.status}`, { n: offer.delay_min ?? "" });
+  return why ? `${state}: ${why}` : state;
+}
