@@ -12,7 +12,17 @@ from web import assets
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "web" / "static"
-PAGES = ("admin", "beds", "control", "crew", "er", "operations", "patients", "sign_in")
+PAGES = (
+    "admin",
+    "beds",
+    "choose_password",
+    "control",
+    "crew",
+    "er",
+    "operations",
+    "patients",
+    "sign_in",
+)
 LARGEST = 60 * 1024
 VIEWER = {"viewer.js"}
 """The film's viewer: its size is its library's, and it is loaded when somebody asks for it."""

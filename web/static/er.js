@@ -81,7 +81,7 @@ async function reload() {
 }
 
 function onEvent(entry) {
-  if (entry.type === "diversion" || entry.type === "beds") reload();
+  if (["diversion", "beds", "beds.changed"].includes(entry.type)) reload();
   else if (entry.type.startsWith("message.")) loadMessages(entry.case_id, show);
   else if (entry.body.offer_id) {
     const id = entry.body.offer_id;
