@@ -1,7 +1,8 @@
 """Does a look take longer after a year? 200,000 ended cases on PostgreSQL, then the same looks.
 
-One case is lived through, then copied with its offers, events and audit into the past (films and readings are not). Each look is timed
-before and after, in one run: what counts is the ratio. Run as `python -m tests.bench.year`.
+One case is lived through, then copied with its offers, events and audit into the past (films and
+readings are not). Each look is timed before and after, in one run: what counts is the ratio. Run as
+`python -m tests.bench.year`.
 """
 
 from __future__ import annotations
