@@ -100,7 +100,7 @@ class Settings:
     """How often a canary is sent through every queue; 0 sends none."""
     alarm_repeat_s: float = 60.0
     """How often an alarm that nobody took is raised again."""
-    sample_days: int = 8
+    sample_days: int = 2
     """How long the charts keep every minute; older samples are one per hour."""
     stream_poll_s: float = 2.0
     """How often a stream looks for events when Redis is silent."""
