@@ -30,7 +30,7 @@ SHARES = frozenset(
 COUNTS_ANY = frozenset({"city_seed", "surges_per_day", "regional", "local_centre", "local"})
 """Numbers that may be 0."""
 TEMPORARY = (
-    *("occupancy_factor", "stay_factor", "surges_per_day", "answer_factor"),
+    *("occupancy_factor", "stay_factor", "surges_per_day", "cases_per_day", "answer_factor"),
     *("feed_match", "feed_refresh_min", "feed_error", "feed_frozen"),
     *("closed_centre", "odds_shuffled"),
 )
@@ -140,7 +140,8 @@ def load(name_or_path: str) -> Scenario:
         path = Path(name_or_path)
         if not path.is_file():
             raise Invalid(
-                f"there is no scenario {name_or_path!r}: name one of {', '.join(names())}, or a file"
+                f"there is no scenario {name_or_path!r}: "
+                f"name one of {', '.join(names())}, or a file"
             )
         text = path.read_text("utf-8")
     content = _mapping(text, name_or_path)
