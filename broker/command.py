@@ -66,9 +66,10 @@ def _run(point: EntryPoint, arguments: list[str]) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing in ROOMS:
             raise
+        extra = "replay" if missing in {"simpy", "yaml"} else "training"
         return _complain(
             f"{point.name} needs the package {missing!r}, which this environment does not have; "
-            "training has an environment of its own: pip install 'goldentime[training]'"
+            f"it is in an extra: pip install 'goldentime[{extra}]'"
         )
     try:
         return command(arguments) or 0

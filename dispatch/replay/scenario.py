@@ -122,6 +122,17 @@ class Scenario:
     parameters: Parameters
     base: Parameters
 
+    def of(self, days: float) -> Scenario:
+        """The same with runs of so many days, and as much of a warm-up at most."""
+        if not 0 < days < 366:
+            raise Invalid(f"days: {days} is outside 0 to 366")
+        warm_up_h = min(self.parameters.warm_up_h, days * 24)
+        return replace(
+            self,
+            parameters=replace(self.parameters, days=days, warm_up_h=warm_up_h),
+            base=replace(self.base, days=days, warm_up_h=warm_up_h),
+        )
+
 
 def names() -> list[str]:
     """Scenarios that are shipped, the base first."""
