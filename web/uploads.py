@@ -23,6 +23,7 @@ from broker.errors import (
     BadRequest,
     ImageUnreadable,
     Invalid,
+    NotFound,
     TooLarge,
     UploadCorrupt,
     UploadIncomplete,
@@ -152,6 +153,8 @@ def end(upload_id: UUID) -> None:
 def check(image_sha256: str) -> dict[str, Any]:
     """Open an uploaded film and let the gate judge it, before any case names it."""
     state, who = here(), actor()
+    if not _SHA256.fullmatch(image_sha256):
+        raise NotFound("a film is named by the 64 hexadecimal digits of its SHA-256")
     with state.record.read() as session:
         uploads.announced(session, who, image_sha256)
     with state.store.incoming() as paths:

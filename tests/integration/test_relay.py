@@ -19,7 +19,7 @@ from sqlalchemy import update
 
 from broker import database, events, hints
 from broker.lifecycle import CaseStatus, ReadingKind
-from broker.queues import Queue
+from broker.queues import CANARIES, Queue
 from broker.record import Record
 from broker.relay import WAKE_CHANNEL, Relay
 from broker.settings import Settings
@@ -50,9 +50,10 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 def bells(client: redis.Redis, queue: Queue) -> list[str]:
-    """Ids in a queue, oldest first."""
+    """Ids in a queue, oldest first; canaries are no work."""
     raw = client.lrange(f"goldentime:{queue}", 0, -1)
-    return [json.loads(item)["headers"]["argsrepr"] for item in reversed(raw)]
+    heads = [json.loads(item)["headers"] for item in reversed(raw)]
+    return [head["argsrepr"] for head in heads if head["task"] != CANARIES[queue]]
 
 
 def wait_for(what: Callable[[], object], seconds: float = 15.0) -> None:

@@ -277,7 +277,7 @@ def test_every_route_against_everybody(house: House) -> None:
 
 def test_ids_that_do_not_exist(house: House) -> None:
     """The same words for what is not there and for what one may not see."""
-    now = scene(house)
+    now = scene(house, film("pneumonia.jpg"))
     by_role = {role: who for who, role in reversed(WHO.items()) if role and who != "er_offered"}
     unknown = {name: str(uuid4()) for name in now.ids}
     for route in routes(house):
@@ -428,7 +428,7 @@ def test_a_cookie_without_its_token_changes_nothing(house: House) -> None:
 
 
 def test_a_method_that_a_route_does_not_know(house: House) -> None:
-    ids = dict.fromkeys(scene(house).ids, str(uuid4()))
+    ids = dict.fromkeys(scene(house, film("pneumonia.jpg")).ids, str(uuid4()))
     by_path: dict[str, set[str]] = {}
     for route in routes(house):
         by_path.setdefault(route.path, set()).add(route.method)
