@@ -68,6 +68,21 @@ def test_every_script_belongs_to_a_page() -> None:
     assert {path.name for path in STATIC.glob("*.js")} - used - shared == set()
 
 
+@pytest.mark.parametrize("path", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
+def test_what_a_module_imports_is_exported(path: Path) -> None:
+    """A browser refuses the whole page for one name that is not there."""
+    missing = []
+    imports = re.findall(r'import \{([^}]*)\} from "\./([\w/.-]+)"', path.read_text("utf-8"))
+    for names, source in imports:
+        text = (STATIC / source).read_text("utf-8")
+        exported = set(re.findall(r"export (?:async )?(?:function|const|class|let) (\w+)", text))
+        for group in re.findall(r"export \{([^}]*)\}", text):
+            exported |= {word.split(" as ")[-1].strip() for word in group.split(",")}
+        wanted = {word.split(" as ")[0].strip() for word in names.split(",") if word.strip()}
+        missing += [f"{source}: {name}" for name in sorted(wanted - exported)]
+    assert missing == []
+
+
 def test_vendored_files_are_of_the_pinned_versions() -> None:
     package = json.loads((ROOT / "package.json").read_text("utf-8"))
     pinned = package["dependencies"] | package["devDependencies"]

@@ -5,7 +5,7 @@ import { heard, showConnection, signedOut } from "./live.js";
 import { charts } from "./operations_charts.js";
 import { closePanel, openPanel } from "./operations_panel.js";
 import { ago, level, MAY_ACT, person, seconds, short, table, td, th } from "./operations_parts.js";
-import { ring, soundButton, wireSound } from "./sound.js";
+import { muted, muteWords, ring, wireSound } from "./sound.js";
 
 const EVERY_MS = 2000;
 const HEAVY_MIN = 8; // a level 1 that waits a minute, a level 4 that waits eight
@@ -34,7 +34,18 @@ function verdict(board) {
       figure(t("operations.open_alarms"), board.alarms.length),
     ),
     el("p", { class: "quiet" }, t("operations.now", { time: time(board.at) }), " · ", t("operations.weighted_meaning")),
-    MAY_ACT ? soundButton() : null,
+    MAY_ACT ? sound() : null,
+  );
+}
+
+function sound() {
+  const how = muted() ? "on" : "quarter";
+  return el(
+    "p",
+    {},
+    muteWords(),
+    " ",
+    el("button", { type: "button", class: "plain", "data-do": "mute", "data-how": how }, t(`er.mute_${how}`)),
   );
 }
 
@@ -299,7 +310,7 @@ function show(board, letters) {
   );
   paint(box, alarms(board), waiting(board), states(board), queues(board), processes(board), deadLetters(letters), ...rates(board), stages(board));
   const open = board.alarms.filter((alarm) => !alarm.acknowledged_at);
-  ring(MAY_ACT && open.length > 0);
+  ring(MAY_ACT ? open.map((alarm) => (alarm.critical ? 1 : 3)) : []);
   document.title = `${open.length ? `(${open.length}) ` : ""}${t("page.operations")} · ${t("app.name")}`;
 }
 

@@ -13,7 +13,8 @@ let timer = null;
 let levels = [];
 
 const mutedUntil = () => Number(localStorage.getItem(KEY) ?? 0);
-const muted = () => Date.now() < mutedUntil();
+/** Whether somebody muted this screen. */
+export const muted = () => Date.now() < mutedUntil();
 
 function tone() {
   if (!context || context.state !== "running") return;
