@@ -22,16 +22,17 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import Session
 
-from broker import check, database, settings as settings_
+from broker import check, database, keyring, settings as settings_
 from broker.check import Stored
 from broker.errors import GoldentimeError, NotFound
 from broker.imagestore import ImageStore, sha256_of
 from broker.record import Record
 from broker.settings import Settings
+from broker.tables import PatientIdentity
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -85,6 +86,7 @@ def _make(settings: Settings, folder: Path, target: Path, made_at: datetime) -> 
         "database": {"file": dump.name, "sha256": sha256_of(dump), "kind": url.get_backend_name()},
         "images": [{"case_id": str(item.case_id), "sha256": item.sha256} for item in kept],
         "damaged": damaged,
+        "identity_keys": _identity_keys(settings),
     }
     unfinished = manifest.with_suffix(".part")
     unfinished.write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -168,6 +170,7 @@ def backup(argv: list[str]) -> int:
     for line in facts["damaged"]:
         print(line)
     print(f"{manifest.parent}: database and {len(facts['images'])} images")
+    _tell_keys(settings_.from_env(), facts["identity_keys"])
     return 1 if facts["damaged"] else 0
 
 
@@ -186,6 +189,8 @@ def restore(argv: list[str]) -> int:
     for line in report.violations:
         print(line)
     print(f"restored from {manifest.parent}; {len(report.violations)} violations")
+    facts = json.loads(manifest.read_text(encoding="utf-8"))
+    _tell_keys(settings_.from_env(), facts.get("identity_keys", []))
     return 1 if report.violations else 0
 
 
@@ -216,6 +221,30 @@ def _dump_postgres(settings: Settings, url: URL, target: Path) -> list[Stored]:
         engine.dispose()
     _sync(target)
     return stored
+
+
+def _identity_keys(settings: Settings) -> list[str]:
+    """The ids of the keys that identities are encrypted with; a backup holds none of the keys."""
+    record = Record(settings)
+    try:
+        with record.read() as session:
+            if not inspect(session.connection()).has_table(PatientIdentity.__tablename__):
+                return []
+            return sorted(session.scalars(select(PatientIdentity.key_id).distinct()))
+    finally:
+        record.close()
+
+
+def _tell_keys(settings: Settings, ids: list[str]) -> None:
+    if not ids:
+        return
+    print(
+        f"names in it are encrypted with key {', '.join(ids)}: keep GOLDENTIME_IDENTITY_KEYS in "
+        "another place; no backup holds it, and without it the names are lost"
+    )
+    here = keyring.of(settings).ids if settings.identity_keys else ()
+    if missing := [id_ for id_ in ids if id_ not in here]:
+        print(f"GOLDENTIME_IDENTITY_KEYS lacks key {', '.join(missing)}")
 
 
 def _images(settings: Settings) -> list[Stored]:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, select, text
+from sqlalchemy import and_, func, or_, select, text
 from sqlalchemy.orm import Session
 
-from broker import database, health, settings as settings_
-from broker.errors import NotFound
+from broker import database, health, keyring, settings as settings_
+from broker.errors import IdentityUnreadable, NotFound
 from broker.imagestore import ImageStore, sha256_of
 from broker.lifecycle import (
     HELD_CASES,
@@ -41,6 +41,9 @@ from broker.tables import (
     Image,
     Notification,
     Offer,
+    Patient,
+    PatientIdentity,
+    PatientMerge,
     Reading,
 )
 
@@ -122,6 +125,7 @@ def _rules(
         _cases,
         _readings,
         _events,
+        partial(_patients, settings=settings, thorough=thorough),
         *([] if stopped else [partial(_late, settings=settings)]),
     ]
 
@@ -285,6 +289,52 @@ def _events(session: Session) -> Iterator[str]:
         )
     ):
         yield f"audience {audience}: its sequence says {seq}, but it has no events"
+
+
+def _patients(session: Session, *, settings: Settings, thorough: bool) -> Iterator[str]:
+    """Identities that nobody can read, or that anybody could; merges that contradict the rows."""
+    keys = keyring.of(settings) if settings.identity_keys else None
+    known = keys.ids if keys else ()
+    for key_id, count in session.execute(
+        select(PatientIdentity.key_id, func.count())
+        .where(PatientIdentity.key_id.not_in(known))
+        .group_by(PatientIdentity.key_id)
+    ):
+        yield (
+            f"{count} identities are encrypted with key {key_id}, which is not among "
+            "GOLDENTIME_IDENTITY_KEYS: they cannot be read"
+        )
+    if thorough and keys:
+        rows = session.execute(
+            select(PatientIdentity.patient_id, PatientIdentity.token).where(
+                PatientIdentity.key_id.in_(known)
+            )
+        ).all()
+        for patient_id, token in rows:
+            try:
+                keys.decrypt(patient_id, token)
+            except IdentityUnreadable as error:
+                yield f"patient {patient_id}: {error.message}"
+    plain = or_(
+        Patient.plain_name.is_not(None),
+        Patient.plain_identifier.is_not(None),
+        Patient.plain_phone.is_not(None),
+    )
+    if unhidden := session.scalar(select(func.count()).select_from(Patient).where(plain)):
+        yield f"{unhidden} identities are not encrypted: run goldentime encrypt"
+    absorbed = (
+        select(PatientMerge.id)
+        .where(PatientMerge.absorbed_id == Patient.id, PatientMerge.split_at.is_(None))
+        .exists()
+    )
+    for (patient_id,) in session.execute(
+        select(Patient.id).where(Patient.root_id != Patient.id, ~absorbed)
+    ):
+        yield f"patient {patient_id}: part of another one, but no merge says so"
+    for (patient_id,) in session.execute(
+        select(Patient.id).where(Patient.root_id == Patient.id, absorbed)
+    ):
+        yield f"patient {patient_id}: merged, but stands for itself"
 
 
 def _late(session: Session, settings: Settings) -> Iterator[str]:

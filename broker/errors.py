@@ -137,6 +137,19 @@ class StalePage(Conflict):
     code = "stale_page"
 
 
+class StalePatient(Conflict):
+    """Somebody changed this patient since you looked; look again and repeat it."""
+
+    code = "stale_patient"
+
+
+class IdentityUnreadable(GoldentimeError):
+    """The identity cannot be decrypted: its key is not among GOLDENTIME_IDENTITY_KEYS."""
+
+    code = "identity_unreadable"
+    status = 503
+
+
 class OfferGone(GoldentimeError):
     """This offer is no longer open."""
 

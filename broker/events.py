@@ -57,14 +57,23 @@ def work_due(session: Session) -> None:
     session.info[_POKE] = True
 
 
-def audit(session: Session, actor: str, action: str, case_id: UUID | None, **details: Any) -> None:
-    """Add an audit entry to this transaction."""
+def audit(
+    session: Session,
+    actor: str,
+    action: str,
+    case_id: UUID | None,
+    *,
+    patient_id: UUID | None = None,
+    **details: Any,
+) -> None:
+    """Add an audit entry to this transaction; patient_id where somebody's identity is concerned."""
     session.add(
         AuditEntry(
             at=database.now(session),
             actor=actor,
             action=action,
             case_id=case_id,
+            patient_id=patient_id,
             details=details,
         )
     )

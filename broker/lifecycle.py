@@ -131,6 +131,26 @@ class DirectiveKind(StrEnum):
     """Never ask it."""
 
 
+class DuplicateReason(StrEnum):
+    """Why two live cases may be one patient's, from the weakest ground to the strongest."""
+
+    SAME_CREW = "same_crew"
+    """One ambulance, the same temporary description, within minutes."""
+    NAME_AND_BIRTH_DATE = "name_and_birth_date"
+    IDENTIFIER = "identifier"
+    MERGED = "merged"
+    """Somebody said that both are one person."""
+
+
+class DuplicateResolution(StrEnum):
+    """What a person said about two such cases."""
+
+    DIFFERENT = "different"
+    """Two patients: both cases go on."""
+    CANCELLED = "cancelled"
+    """One patient: one of the cases was called off, the other one goes on."""
+
+
 class Role(StrEnum):
     """Who somebody is to the system."""
 

@@ -17,6 +17,8 @@ SECRET_FIELDS = frozenset(
         "patient",
         "patient_name",
         "identifier",
+        "identity",
+        "birth_date",
         "phone",
         "complaint",
         "note",

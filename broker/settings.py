@@ -41,6 +41,9 @@ class Settings:
     """Folder of the image store; data_dir/images when unset. Shared by gateway and workers."""
     secret_key: str = ""
     """Signs session cookies; at least 32 characters, no default."""
+    identity_keys: tuple[str, ...] = ()
+    """Fernet keys that patients' names are encrypted with; the first writes, all of them read.
+    No default: the gateway refuses to start without one. Keep a copy apart from the backups."""
     public_url: str = "http://127.0.0.1:8000"
     """Where people reach the gateway: used in links and for same-origin checks."""
     stream_url: str = "http://127.0.0.1:8001"
@@ -84,6 +87,10 @@ class Settings:
     """An arrived case that nobody closed is closed after this."""
     ask_again_s: float = 300.0
     """An ER that declined may be asked again after this, when nobody else is left."""
+    duplicate_window_min: float = 30.0
+    """Two unknown patients alike, brought by one ambulance within this long, may be one person."""
+    identity_retention_days: float = 0.0
+    """Names are erased this long after a patient's last case ended; 0 keeps them."""
     offers_per_round: int = 3
     """How many ERs are asked at a time."""
     reading_lease_s: float = 10.0

@@ -11,12 +11,12 @@ from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, false, or_, select, true
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from broker import events
 from broker.errors import NotFound
 from broker.lifecycle import OPEN_OFFERS, OfferStatus, Role
-from broker.tables import Case, Message, Offer
+from broker.tables import Case, Message, Offer, Patient
 
 T = TypeVar("T")
 
@@ -86,6 +86,46 @@ def messages_visible_to(actor: Actor) -> ColumnElement[bool]:
     if audience is None:
         return false()
     return or_(Message.sender == audience, Message.recipient == audience)
+
+
+def identified_cases(actor: Actor) -> ColumnElement[bool]:
+    """A WHERE clause over Case: those whose patient's identity this actor may see.
+
+    The crew's own, those that the ER accepted (not those it is asked about), all for the control
+    room.
+    """
+    if actor.role is not Role.EMERGENCY_ROOM:
+        return cases_visible_to(actor)
+    return Case.id.in_(
+        select(Offer.case_id).where(
+            Offer.emergency_room_id == actor.emergency_room_id,
+            Offer.status == OfferStatus.ACCEPTED,
+        )
+    )
+
+
+def patients_visible_to(actor: Actor) -> ColumnElement[bool]:
+    """A WHERE clause over Patient: those with an identified case, also one of a merged patient."""
+    if actor.role is Role.CONTROL_ROOM or actor is SYSTEM:
+        return true()
+    if actor.role not in {Role.CREW, Role.EMERGENCY_ROOM}:
+        return false()
+    member = aliased(Patient)
+    return Patient.root_id.in_(
+        select(member.root_id)
+        .join(Case, Case.patient_id == member.id)
+        .where(identified_cases(actor))
+    )
+
+
+def patient(session: Session, actor: Actor, patient_id: UUID) -> Patient:
+    """The patient, or NotFound when it does not exist for this actor."""
+    return _one(
+        session,
+        select(Patient).where(Patient.id == patient_id, patients_visible_to(actor)),
+        "patient",
+        patient_id,
+    )
 
 
 def case(session: Session, actor: Actor, case_id: UUID) -> Case:

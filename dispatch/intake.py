@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,13 +21,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from broker import database, events, sandbox
+from broker import database, events, keyring, sandbox
 from broker.errors import Conflict, IdempotencyKeyReused, ImageUnreadable, StorageFull
 from broker.imagestore import ImageStore, sha256_of
 from broker.lifecycle import LIVE_CASES, CaseStatus, ReadingKind, ReadingStatus
 from broker.settings import Settings
-from broker.tables import Case, Image, Patient, Reading, VitalSignsEntry
-from dispatch import access, advance, assessing
+from broker.tables import Case, Image, Reading, VitalSignsEntry
+from dispatch import access, advance, assessing, duplicates, patients
 from dispatch.access import Actor
 from dispatch.film import OpenedFilm, open_film
 from dispatch.transition import move_case, tell_crew, tell_granted
@@ -101,24 +101,35 @@ def keep(store: ImageStore, case_id: UUID, film: Film) -> None:
     store.keep(film.rendition, case_id, film.rendition_sha256)
 
 
-def request_sha256(submission: Submission, film_sha256: str | None) -> str:
-    """Hash of every fact that was submitted; how the film travels is none."""
+def request_hashes(
+    settings: Settings, submission: Submission, film_sha256: str | None
+) -> tuple[str, ...]:
+    """What everything that was submitted is known by again; the first one is kept.
+
+    Keyed, for a name is part of it (broker/keyring.py); the others are of older keys, and of the
+    version before, which had none.
+    """
     facts = asdict(submission)
-    del facts["film_follows"]
+    del facts["film_follows"]  # how the film travels is no fact
     if submission.pregnant is None:
         del facts["pregnant"]  # a key from before the field existed must still be known
     text = json.dumps([facts, film_sha256], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    plain = hashlib.sha256(text.encode()).hexdigest()
+    if not settings.identity_keys:
+        return (plain,)
+    return (*keyring.of(settings).fingerprints(plain), plain)
 
 
-def known(session: Session, actor: Actor, key: str, request_hash: str) -> Receipt | None:
+def known(
+    session: Session, actor: Actor, key: str, request_hashes: Sequence[str]
+) -> Receipt | None:
     """The receipt of an earlier submission with this key; IdempotencyKeyReused for another body."""
     case = session.scalars(
         select(Case).where(Case.ambulance_id == actor.ambulance_id, Case.idempotency_key == key)
     ).one_or_none()
     if case is None:
         return None
-    if case.request_sha256 != request_hash:
+    if case.request_sha256 not in request_hashes:
         raise IdempotencyKeyReused()
     return receipt(session, case)
 
@@ -133,46 +144,54 @@ def submit(
     case_id: UUID,
 ) -> Receipt:
     """Write Case, Image, Readings and Event; the door commits and then gives the receipt."""
-    request_hash = request_sha256(submission, film.sha256 if film else None)
-    if found := known(session, actor, key, request_hash):
+    hashes = request_hashes(settings, submission, film.sha256 if film else None)
+    if found := known(session, actor, key, hashes):
         return found
     assert actor.ambulance_id is not None  # the route lets only crews in
     now = database.now(session)
     waits = film.opened.verdict.usable if film else submission.film_follows
+    said = submission.patient or {}
+    age_years = submission.age_years
+    if age_years is None:
+        age_years = patients.age_years(said.get("birth_date"), now.date())
     case = Case(
         id=case_id,
         ambulance_id=actor.ambulance_id,
         idempotency_key=key,
-        request_sha256=request_hash,
+        request_sha256=hashes[0],
         status=CaseStatus.RECEIVED,
         received_at=now,
         updated_at=now,
         deadline_at=now
         + (advance.patience(settings, submission.crew_pre_ktas) if waits else timedelta()),
         crew_pre_ktas=submission.crew_pre_ktas,
-        age_years=submission.age_years,
+        age_years=age_years,
         sex=submission.sex,
         pregnant=submission.pregnant,
         complaint=submission.complaint,
         latitude=submission.latitude,
         longitude=submission.longitude,
         position_at=now if submission.latitude is not None else None,
-        patient=Patient(**submission.patient) if submission.patient else None,
     )
     try:
         with session.begin_nested():
             session.add(case)
     except IntegrityError:  # the same key, a moment earlier, on another connection
-        found = known(session, actor, key, request_hash)
+        found = known(session, actor, key, hashes)
         if found is None:
             raise
         return found
+    case.patient = patients.create(
+        session, settings, sex=submission.sex, estimated_age_years=age_years, identity=said
+    )
+    session.flush()
     if submission.vitals:
         session.add(VitalSignsEntry(case_id=case.id, recorded_at=now, **submission.vitals))
     if film:
         _attach(session, settings, case, film, now)
     events.audit(session, actor.name, "case.received", case.id)
     tell_crew(session, case, "case.received")
+    duplicates.look(session, settings, case)
     session.flush()
     return receipt(session, case)
 

@@ -37,6 +37,17 @@ class Measured:
     recorded_at: datetime
     earlier: tuple[str, ...]
 
+    @classmethod
+    def of_set(cls, row: VitalSignsEntry) -> Measured:
+        """One set by itself, nothing carried over from earlier ones."""
+        return cls(
+            values={name: getattr(row, name) for name in SIGNS},
+            spo2_scale=row.spo2_scale,
+            spo2_scale_confirmed=bool(row.spo2_scale_confirmed),
+            recorded_at=row.recorded_at,
+            earlier=(),
+        )
+
     def as_vital_signs(self) -> VitalSigns:
         """As the pure rules take them; scale 2 only where a clinician confirmed it."""
         consciousness = self.values["consciousness"]

@@ -87,6 +87,13 @@ def tell_granted(session: Session, case: Case, type_: str, **body: Any) -> None:
         tell_emergency_room(session, offer, type_, case, **body)
 
 
+def tell_holder(session: Session, case: Case, type_: str, **body: Any) -> None:
+    """An event for the ER that has accepted the case, if any; for what only it may know."""
+    held = select(Offer).where(Offer.case_id == case.id, Offer.status == OfferStatus.ACCEPTED)
+    for offer in session.scalars(held):
+        tell_emergency_room(session, offer, type_, case, **body)
+
+
 def move_offer(
     session: Session, offer: Offer, to: OfferStatus, actor: Actor, **values: Any
 ) -> None:

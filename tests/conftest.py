@@ -23,6 +23,8 @@ for _name in [n for n in os.environ if n.startswith("GOLDENTIME_") and n != "GOL
 HERE = Path(__file__).parent
 RINGS = ("unit", "integration", "migration", "e2e", "training")
 BACKENDS = ("sqlite", "postgresql")
+IDENTITY_KEYS = ("dGhlIHRlc3RzJyBvd24ga2V5LCAzMiBieXRlcyBsb24=",)
+"""A Fernet key that everybody may know."""
 
 FreshDatabase = Callable[[str], AbstractContextManager[str]]
 

@@ -306,7 +306,9 @@ def known(
 ) -> Receipt | None:
     """The receipt of an earlier submission with this key and this film, if there was one."""
     with state.record.read() as session:
-        return intake.known(session, who, key, intake.request_sha256(submission, film_sha256))
+        return intake.known(
+            session, who, key, intake.request_hashes(state.settings, submission, film_sha256)
+        )
 
 
 def read_case() -> tuple[Submission, str | None]:
@@ -322,11 +324,18 @@ def read_case() -> tuple[Submission, str | None]:
         pregnant=data.get("pregnant"),
         complaint=data.get("complaint"),
         vitals=vitals_columns(data),
-        patient=data.get("patient"),
+        patient=identity_columns(data.get("patient")),
         film_follows=data.get("film_follows", False),
         **(data.get("position") or {}),
     )
     return submission, data.get("image_sha256")
+
+
+def identity_columns(data: dict[str, Any] | None) -> dict[str, Any] | None:
+    """An identity as the record keeps it: the birth date as ISO text."""
+    if data and data.get("birth_date"):
+        return {**data, "birth_date": data["birth_date"].isoformat()}
+    return data
 
 
 def vitals_columns(data: dict[str, Any]) -> dict[str, Any] | None:

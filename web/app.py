@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, request
 from flask_smorest import Api
 
-from broker import logs, sandbox, settings as settings_
+from broker import keyring, logs, sandbox, settings as settings_
 from broker.errors import BadSetting
 from broker.settings import Settings
 from dispatch import rules
@@ -33,6 +33,7 @@ from web import (
     language,
     operations,
     pages,
+    patients,
     schemas,
     session,
     stream,
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or settings_.from_env()
     rules.load(settings.triage_rules)  # a file that cannot be used is said now, not at a case
     app = _flask(settings, "gateway")
+    keyring.of(settings)  # refuse now, not at the first patient
     app.config.update(
         API_TITLE="goldentime",
         API_VERSION="v1",
@@ -99,6 +101,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         ambulance.blueprint,
         uploads.blueprint,
         cases.blueprint,
+        patients.blueprint,
         films.blueprint,
         emergency_room.blueprint,
         beds.blueprint,

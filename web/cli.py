@@ -18,6 +18,7 @@ from broker.errors import GoldentimeError
 from broker.lifecycle import Role
 from broker.record import Record
 from broker.settings import Settings
+from dispatch import retention
 from web import demo as play, registry, supervised
 from web.demo import Tokens
 
@@ -184,6 +185,31 @@ def register(argv: list[str]) -> int:
     finally:
         record.close()
     return 0
+
+
+def encrypt(argv: list[str]) -> int:
+    """`goldentime encrypt`: bring every identity to the first key, also those kept in the plain."""
+    parser = argparse.ArgumentParser(
+        prog="goldentime encrypt",
+        description="Encrypt every patient's identity with the first of GOLDENTIME_IDENTITY_KEYS, "
+        "whatever key it was written with, or none. Run it after `goldentime migrate`, and after a "
+        "new key was put first; then the old key may be taken out. May run while people work, and "
+        "again.",
+        epilog="example: GOLDENTIME_IDENTITY_KEYS=NEW,OLD goldentime encrypt",
+    )
+    parser.parse_args(argv)
+    record = Record(settings_.from_env())
+    try:
+        done, unreadable = retention.encrypt_all(record)
+    except GoldentimeError as error:
+        print(f"goldentime encrypt: {error.message}", file=sys.stderr)
+        return 1
+    finally:
+        record.close()
+    print(f"{done} rows written anew")
+    if unreadable:
+        print(f"{unreadable} identities cannot be read: their key is not in the list; nothing lost")
+    return 1 if unreadable else 0
 
 
 def _register(db: Any, options: argparse.Namespace) -> str:

@@ -14,21 +14,35 @@ from sqlalchemy.orm import Session
 
 from broker.lifecycle import ReadingKind, ReadingStatus, Role
 from broker.settings import Settings
-from broker.tables import Case, Finding, Image, Offer, Reading
+from broker.tables import (
+    Case,
+    DuplicateSuspicion,
+    EmergencyRoom,
+    Finding,
+    Image,
+    Offer,
+    Patient,
+    PatientMerge,
+    Reading,
+)
 from dispatch import (
     access,
     assessing,
     basis,
     directives,
+    duplicates,
     instructions,
     measured,
     news2,
     outcome,
+    patients,
     routing,
+    temporary_names,
     travel,
     triage,
 )
 from dispatch.access import GRANTING_OFFERS, Actor
+from dispatch.patients import Identity, IdentityState
 
 NOTICE = "AI output of research software, not a medical device: not for diagnosis."
 TOP = 3
@@ -53,7 +67,7 @@ def case_picture(session: Session, settings: Settings, actor: Actor, case: Case)
     shown["call_sign"] = case.ambulance.call_sign
     shown["age_band"] = age_band(case.age_years)
     shown["age_years"] = case.age_years if identity else None
-    shown["patient"] = case.patient if identity else None
+    shown |= _patient_of(session, settings, actor, case, identity)
     shown["vitals"] = vitals_picture(measured.latest(session, case.id))
     shown["vitals_trend"] = case.vital_signs[-TREND:]
     shown["triage"] = triage_picture(case.triage)
@@ -68,6 +82,94 @@ def case_picture(session: Session, settings: Settings, actor: Actor, case: Case)
     if actor.role is not Role.EMERGENCY_ROOM:
         shown["offers"] = [offer_picture(session, settings, None, o) for o in case.offers]
     return shown
+
+
+def _patient_of(
+    session: Session, settings: Settings, actor: Actor, case: Case, identity: bool
+) -> dict[str, Any]:
+    """Whose case it is; every disclosure of an identity leaves its audit row here."""
+    shown: dict[str, Any] = {
+        "temporary_name": None,
+        "identity": IdentityState.HIDDEN if not identity else IdentityState.UNKNOWN,
+        "patient_id": None,
+        "patient": None,
+    }
+    if case.patient is None:
+        return shown
+    patient = patients.root(session, case.patient)
+    if patient.number is not None:
+        shown["temporary_name"] = temporary_names.of(patient.number)
+    if not identity:
+        return shown
+    who = patients.identity_of(session, settings, patient)
+    patients.audit_shown(session, actor, patient, who, case.id)
+    shown |= {
+        "identity": who.state,
+        "patient_id": patient.id,
+        "patient": who if who.known else None,
+    }
+    if actor.role in {Role.CREW, Role.CONTROL_ROOM}:
+        shown["possible_duplicates"] = [
+            duplicate_picture(session, case, s) for s in duplicates.open_of(session, case)
+        ]
+    return shown
+
+
+def duplicate_picture(
+    session: Session, case: Case, suspicion: DuplicateSuspicion
+) -> dict[str, Any]:
+    """The other case of a suspected pair: where it stands and whom to ask, nothing clinical."""
+    other = next(c for c in duplicates.cases_of(session, suspicion) if c.id != case.id)
+    holder = access.holding_emergency_room(session, other.id)
+    return {
+        "id": suspicion.id,
+        "reason": suspicion.reason,
+        "raised_at": suspicion.raised_at,
+        "case_id": other.id,
+        "call_sign": other.ambulance.call_sign,
+        "phone": other.ambulance.phone,
+        "status": other.status,
+        "received_at": other.received_at,
+        "same_unit": other.ambulance_id == case.ambulance_id,
+        "emergency_room": session.get(EmergencyRoom, holder) if holder else None,
+    }
+
+
+def patient_line(patient: Patient, cases: int, latest: Case | None) -> dict[str, Any]:
+    """A patient in a list: no identity, so that looking for one discloses nobody else."""
+    return {
+        "id": patient.id,
+        "temporary_name": temporary_names.of(patient.number) if patient.number else None,
+        "sex": patient.sex,
+        "estimated_age_years": patient.estimated_age_years,
+        "version": patient.version,
+        "created_at": patient.created_at,
+        "updated_at": patient.updated_at,
+        "erased_at": patient.erased_at,
+        "cases": cases,
+        "latest_case_id": latest.id if latest else None,
+        "latest_status": latest.status if latest else None,
+        "latest_at": latest.received_at if latest else None,
+        "latest_acuity": latest.acuity if latest else None,
+        "call_sign": latest.ambulance.call_sign if latest else None,
+    }
+
+
+def merge_picture(session: Session, row: PatientMerge) -> dict[str, Any]:
+    """A merge, with the temporary name of the patient that splitting it gives back."""
+    number = session.get_one(Patient, row.absorbed_id).number
+    return {
+        **{
+            name: getattr(row, name)
+            for name in ("id", "surviving_id", "absorbed_id", "merged_at", "split_at")
+        },
+        "absorbed_name": temporary_names.of(number) if number else None,
+    }
+
+
+def identity_picture(who: Identity) -> dict[str, Any]:
+    """An identity and how much of it is known."""
+    return {"identity": who.state, "patient": who if who.known else None}
 
 
 def offer_picture(

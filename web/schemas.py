@@ -6,6 +6,7 @@ Unknown fields are refused on the way in. Units stand in the names.
 from __future__ import annotations
 
 import re
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
@@ -15,6 +16,7 @@ from broker.lifecycle import (
     CaseStatus,
     DeclineReason,
     DirectiveKind,
+    DuplicateReason,
     MessageStatus,
     OfferStatus,
     ReadingKind,
@@ -26,6 +28,7 @@ from dispatch.instructions import Item
 from dispatch.news2 import Consciousness
 from dispatch.offers import Decision
 from dispatch.outcome import Disposition
+from dispatch.patients import IdentityState
 from dispatch.rules import Capability
 from dispatch.shortages import MOST_HOURS
 
@@ -154,10 +157,16 @@ class PositionIn(In):
             raise ValidationError("0/0 is no position; leave it out without a fix", "latitude")
 
 
+def _plausible_birth(day: date) -> None:
+    if not date(1890, 1, 1) <= day <= datetime.now(UTC).date() + timedelta(days=1):
+        raise ValidationError("is no birth date of somebody alive")
+
+
 class PatientIn(In):
     """Identity, if known; goes to the ER that accepts, and to nobody else."""
 
     name = _text(120)
+    birth_date = fields.Date(allow_none=True, validate=_plausible_birth)
     identifier = _text(60)
     phone = _text(40)
 
@@ -626,6 +635,36 @@ class InstructionsOut(Schema):
     seen_at = fields.AwareDateTime(allow_none=True)
 
 
+class TemporaryNameOut(Schema):
+    """What a patient is called until, and beside, its real name; given once."""
+
+    en = fields.String()
+    ko = fields.String()
+
+
+class PatientOut(PatientIn):
+    """Who a patient is, as far as it is known."""
+
+    birth_date = fields.String(  # type: ignore[assignment]  # the record keeps ISO text
+        allow_none=True, metadata={"description": "ISO 8601, a day"}
+    )
+
+
+class DuplicateOut(Schema):
+    """Another live case that may be the same patient's: say which, nothing is refused."""
+
+    id = fields.UUID()
+    reason = fields.Enum(DuplicateReason, by_value=True)
+    raised_at = fields.AwareDateTime()
+    case_id = fields.UUID()
+    call_sign = fields.String()
+    phone = fields.String(allow_none=True)
+    status = fields.Enum(CaseStatus, by_value=True)
+    received_at = fields.AwareDateTime()
+    same_unit = fields.Boolean()
+    emergency_room = fields.Nested(EmergencyRoomOut, allow_none=True)
+
+
 class OfferBrief(Schema):
     """One ER's answer as the crew sees it."""
 
@@ -723,7 +762,15 @@ class CaseOut(Schema):
     longitude = fields.Float(allow_none=True)
     position_at = fields.AwareDateTime(allow_none=True)
     vitals = fields.Nested(VitalsOut, allow_none=True)
-    patient = fields.Nested(PatientIn, allow_none=True)
+    temporary_name = fields.Nested(TemporaryNameOut, allow_none=True)
+    identity = fields.Enum(
+        IdentityState,
+        by_value=True,
+        metadata={"description": "hidden: the ER that accepts is told who the patient is"},
+    )
+    patient_id = fields.UUID(allow_none=True)
+    patient = fields.Nested(PatientOut, allow_none=True)
+    possible_duplicates = fields.List(fields.Nested(DuplicateOut))
     image = fields.Nested(ImageOut, allow_none=True)
     vitals_trend = fields.List(
         fields.Nested(VitalsSetOut), metadata={"description": "every set as it came, oldest first"}

@@ -20,13 +20,14 @@ from datetime import datetime
 from pathlib import Path
 
 import redis
+from cryptography.fernet import Fernet
 
 from broker import database, embedded, health, migrate, settings as settings_
 from broker.errors import GoldentimeError
 from broker.parent import end_with
 from broker.record import Record
 from broker.settings import Settings
-from dispatch import egen
+from dispatch import egen, retention
 
 START_S = 120.0
 STOP_S = 20.0
@@ -89,7 +90,10 @@ def settle(settings: Settings, first_port: int) -> Settings:
     gateway, stream, redis_ = free_ports(first_port, 3)
     return replace(
         settings,
-        secret_key=settings.secret_key or _secret(settings.data_dir / "secret"),
+        secret_key=settings.secret_key
+        or _secret(settings.data_dir / "secret", secrets.token_urlsafe(48)),
+        identity_keys=settings.identity_keys
+        or (_secret(settings.data_dir / "identity_key", Fernet.generate_key().decode()),),
         public_url=f"http://127.0.0.1:{gateway}",
         stream_url=f"http://127.0.0.1:{stream}",
         redis_url=f"redis://127.0.0.1:{redis_}/0",
@@ -159,6 +163,7 @@ def running(
     `tell` hears the name of each part that works and the seconds since the start.
     """
     migrate.upgrade(settings)
+    encrypt(settings)
     supervisor = Supervisor(settings)
     supervisor.start()
     try:
@@ -166,6 +171,15 @@ def running(
         yield supervisor
     finally:
         supervisor.stop()
+
+
+def encrypt(settings: Settings) -> None:
+    """Encrypt what an earlier version kept in the plain; nothing to do is the rule."""
+    record = Record(settings)
+    try:
+        retention.encrypt_all(record)
+    finally:
+        record.close()
 
 
 class Supervisor:
@@ -327,10 +341,20 @@ def _redis(settings: Settings) -> str | None:
     return None
 
 
-def _secret(path: Path) -> str:
+def _secret(path: Path, new: str) -> str:
+    """A secret of this data folder, made once; the file is whole or not there, for its owner only.
+
+    An identity key that came back empty after a crash would cost every name it had encrypted.
+    """
     if not path.is_file():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(48), encoding="ascii")
+        unfinished = path.with_name(f".{path.name}.part")
+        unfinished.unlink(missing_ok=True)
+        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(new)
+            file.flush()
+            os.fsync(handle)
+        unfinished.rename(path)
     return path.read_text(encoding="ascii")
 
 

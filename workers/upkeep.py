@@ -29,7 +29,7 @@ from broker.settings import Settings
 from broker.tables import Case
 from broker.tuning import Tuned
 from broker.watchdog import Watchdog
-from dispatch import advance, beds, notify, reading, rules, uploads
+from dispatch import advance, beds, notify, reading, retention, rules, uploads
 from workers.delivering import deliver
 
 T = TypeVar("T")
@@ -79,9 +79,17 @@ class Upkeep:
                     self.store.reap(REAP_AFTER_S, time.time())
                     self.sweep_uploads()
                     self.record.again(lambda s: beds.alarm_if_silent(s, self.settings))
+                    self.erase()
                     next_reap = time.monotonic() + 60
             except DatabaseBusy as error:
                 self._log.warning("the database is busy", action="upkeep.busy", **error.extra)
+
+    def erase(self) -> int:
+        """Erase identities whose time has come; none while the setting is off."""
+        erased = self.record.again(lambda session: retention.erase_due(session, self.settings))
+        if erased:
+            self._log.info("identities were erased", action="upkeep.erased", count=erased)
+        return erased
 
     def look(self) -> int:
         """Rescue readings and move due cases; returns how many rows were touched."""

@@ -11,6 +11,7 @@ from sqlalchemy import delete
 from broker.record import Record
 from broker.settings import Settings
 from broker.tables import Base
+from tests.conftest import IDENTITY_KEYS
 from tests.integration.city import City
 
 
@@ -22,6 +23,8 @@ def settings(module_database_url: str, server_folder: Path, tmp_path: Path) -> S
         database_url=module_database_url,
         redis_url="redis://127.0.0.1:1/0",
         node="test",
+        identity_keys=IDENTITY_KEYS,
+        duplicate_window_min=0,  # these cases are alike; what tests the guard sets it
     )
 
 

@@ -23,6 +23,7 @@ from dispatch.offers import Ended
 from dispatch.routing_facts import EmergencyCentreLevel
 from dispatch.triage import Capability
 from models.quality import UnusableReason
+from tests.conftest import IDENTITY_KEYS
 from tests.integration.api.doors import PASSWORD, House
 from web import language
 
@@ -54,6 +55,7 @@ def house(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) ->
             database_url=module_database_url,
             redis_url="redis://127.0.0.1:1/0",
             secret_key="a secret of the tests that is long enough",
+            identity_keys=IDENTITY_KEYS,
             cookie_secure=False,
             node="test",
         )

@@ -9,6 +9,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from broker.settings import Settings
+from tests.conftest import IDENTITY_KEYS
 from tests.integration.api.doors import House
 from web import auth
 
@@ -42,6 +43,7 @@ def gateway_settings(
         database_url=module_database_url,
         redis_url="redis://127.0.0.1:1/0",
         secret_key=SECRET,
+        identity_keys=IDENTITY_KEYS,
         cookie_secure=False,
         node="test",
     )

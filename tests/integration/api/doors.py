@@ -20,11 +20,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
-from broker.lifecycle import ReadingKind, Role
+from broker.lifecycle import CaseStatus, DuplicateReason, OfferStatus, ReadingKind, Role
 from broker.record import Record
 from broker.settings import Settings
-from broker.tables import Base, Reading
-from dispatch import advance, reading
+from broker.tables import Base, Case, DuplicateSuspicion, Offer, PatientMerge, Reading
+from dispatch import access, advance, patients, reading
 from web import registry
 from web.app import create_app
 from web.state import KEY, State
@@ -48,7 +48,12 @@ CASE: dict[str, Any] = {
     "complaint": "short of breath since this morning",
     "position": HERE,
     "vitals": VITALS,
-    "patient": {"name": "Canary Gildong", "identifier": "CANARY-0001", "phone": "010-0000-0001"},
+    "patient": {
+        "name": "Canary Gildong",
+        "birth_date": "1959-03-01",
+        "identifier": "CANARY-0001",
+        "phone": "010-0000-0001",
+    },
 }
 SCORES = {"Effusion": 0.91, "Cardiomegaly": 0.62, "Nodule": 0.08}
 MODEL = {"name": "played-by-a-test", "version": "1", "sha256": "0" * 64}
@@ -195,6 +200,68 @@ class House:
     def advance(self, case_id: str) -> None:
         """What the queue's `route` and upkeep do for a case."""
         self.record.again(lambda s: advance.advance(s, self.settings, UUID(case_id)))
+
+    def acquainted(self, case_id: str) -> dict[str, str]:
+        """Somebody who was brought before by the same crew to the same ER, and may be the same.
+
+        Ids of this case's patient, of that other one, of a merge and of a suspicion.
+        """
+        with self.record.write() as db:
+            case = db.get_one(Case, UUID(case_id))
+            holder = access.holding_emergency_room(db, case.id)
+            ended = {"ended_at": case.received_at, "deadline_at": None}
+            twin, part = (
+                patients.create(
+                    db, self.settings, sex="male", estimated_age_years=60, identity=None
+                )
+                for _ in range(2)
+            )
+            before = Case(
+                ambulance_id=case.ambulance_id,
+                patient=twin,
+                idempotency_key=f"before-{uuid4()}",
+                request_sha256="0" * 64,
+                status=CaseStatus.CLOSED,
+                received_at=case.received_at,
+                updated_at=case.received_at,
+                **ended,
+            )
+            db.add(before)
+            db.flush()
+            if holder is not None:
+                db.add(
+                    Offer(
+                        case_id=before.id,
+                        emergency_room_id=holder,
+                        round=1,
+                        rank=1,
+                        status=OfferStatus.ACCEPTED,
+                        explanation={},
+                        offered_at=case.received_at,
+                    )
+                )
+            assert case.patient is not None
+            part.root_id = case.patient.id
+            merge = PatientMerge(
+                surviving_id=case.patient.id,
+                absorbed_id=part.id,
+                merged_at=case.received_at,
+                merged_by="a test",
+            )
+            suspicion = DuplicateSuspicion(
+                case_id=case.id,
+                other_case_id=before.id,
+                reason=DuplicateReason.SAME_CREW,
+                raised_at=case.received_at,
+            )
+            db.add_all([merge, suspicion])
+            db.flush()
+            return {
+                "patient_id": str(case.patient.id),
+                "twin_id": str(twin.id),
+                "merge_id": str(merge.id),
+                "suspicion_id": str(suspicion.id),
+            }
 
     # --- short words -----------------------------------------------------------------------------
 

@@ -39,6 +39,8 @@ WHO = {
     "operations": Role.OPERATIONS,
     "admin": Role.ADMIN,
 }
+IDENTITY = {"{patient_id}", "{merge_id}"}
+"""An ER that is asked, and has not accepted, does not know that there is such a patient."""
 OUTSIDERS = {"crew_other", "er_loser", "er_never"}
 FILM_IN_PIECES = b"first and second piece"
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -92,6 +94,13 @@ BODIES: dict[tuple[str, str], Body] = {
         "headers": {**TUS, "Upload-Offset": "0"},
     },
     ("delete", "/uploads/{upload_id}"): lambda: {"headers": TUS},
+    ("post", "/patients/search"): lambda: {"json": {"name": "Canary Gildong"}},
+    ("patch", "/patients/{patient_id}"): lambda: {"json": {"version": 1, "phone": str(uuid4())}},
+    ("post", "/patients/{patient_id}/merge"): lambda: {
+        "json": {"absorb": "{twin_id}", "version": 1, "absorb_version": 1}
+    },
+    ("post", "/merges/{merge_id}/split"): lambda: {"json": {"version": 1}},
+    ("post", "/duplicates/{suspicion_id}/cancel"): lambda: {"json": {"case_id": "{case_id}"}},
     ("get", "/cases/{case_id}/image/heatmap"): lambda: {"query_string": {"label": "Effusion"}},
     ("get", "/operations/find"): lambda: {"query_string": {"id": "0000"}},
     ("get", "/operations/behind"): lambda: {"query_string": {"queue": "classify"}},
@@ -137,6 +146,11 @@ class Route:
         body = BODIES.get((self.method, self.path), dict)()
         if "emergency_room_id" in body.get("json", {}):  # an ER that there is
             body["json"]["emergency_room_id"] = ids["emergency_room_id"]
+        if "json" in body:  # ids inside bodies are those of the scene, too
+            body["json"] = {
+                name: value.format_map(ids) if isinstance(value, str) else value
+                for name, value in body["json"].items()
+            }
         return who(self.method.upper(), self.path.format_map(ids), **body)
 
 
@@ -196,6 +210,7 @@ def scene(house: House, image: bytes | None = None, *, offering: bool = False) -
             "upload_id": announced(house),
             "image_sha256": hashlib.sha256(FILM_IN_PIECES).hexdigest(),
             **administered(house),
+            **house.acquainted(case_id),
         },
     )
 
@@ -243,6 +258,8 @@ def expected(route: Route, who: str) -> set[int]:
         return DONE
     if "{message_id}" in route.path:
         return DONE if who == "er_holder" else {404}  # its one recipient
+    if who == "er_offered" and IDENTITY & set(route.path.split("/")):
+        return {404}
     if who in OUTSIDERS or route.path.endswith("/heatmap"):  # the tests' classifier keeps none
         return {404}
     return DONE
@@ -298,7 +315,7 @@ def test_ids_that_do_not_exist(house: House) -> None:
 
 
 def test_identity_goes_to_crew_control_room_and_holder_only(house: House) -> None:
-    known = {"name": f"Canary {uuid4()}", "identifier": None, "phone": None}
+    known = {"name": f"Canary {uuid4()}", **dict.fromkeys(("birth_date", "identifier", "phone"))}
     case_id, offers = house.offered(film(), patient=known)
     first, second, _ = (house.er_of(offer) for offer in offers)
     for who in (house.crew, house.control):

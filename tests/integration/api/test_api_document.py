@@ -11,6 +11,7 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from broker.lifecycle import Role
 from broker.settings import Settings
+from tests.conftest import IDENTITY_KEYS
 from tests.integration.api.doors import House
 from web.app import create_app, create_stream_app
 
@@ -20,7 +21,13 @@ METHODS = {"get", "put", "post", "patch", "delete"}
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     """A gateway whose database nobody asks."""
-    return create_app(Settings(data_dir=tmp_path_factory.mktemp("app"), secret_key="s" * 40))
+    return create_app(
+        Settings(
+            data_dir=tmp_path_factory.mktemp("app"),
+            secret_key="s" * 40,
+            identity_keys=IDENTITY_KEYS,
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +192,16 @@ def test_a_gateway_without_a_secret_does_not_start(tmp_path: Any) -> None:
     for secret in ("", "short"):
         with pytest.raises(BadSetting, match="GOLDENTIME_SECRET_KEY"):
             create_app(Settings(data_dir=tmp_path, secret_key=secret))
+
+
+def test_a_gateway_without_a_good_identity_key_does_not_start(tmp_path: Any) -> None:
+    from broker.errors import BadSetting
+
+    for keys in ((), ("",), ("short",), (*IDENTITY_KEYS, "x" * 44)):
+        with pytest.raises(BadSetting, match="GOLDENTIME_IDENTITY_KEYS") as refused:
+            create_app(Settings(data_dir=tmp_path, secret_key="s" * 40, identity_keys=keys))
+        assert "Fernet.generate_key" in refused.value.message
+        assert not keys or not keys[-1] or keys[-1] not in refused.value.message
 
 
 def test_it_boots_and_tells_its_health(house: House) -> None:

@@ -1,0 +1,294 @@
+"""The guard against asking twice for one patient: it flags and tells, and never refuses.
+
+Two live cases may be one patient's when the identifier, or name and birth date, are the same, or
+when one ambulance sends the same temporary description within minutes. What somebody then says,
+"one of them is a duplicate" or "two patients", is written once: of two people who call off the two
+cases at the same moment only the first one succeeds, or the patient would have no case left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from broker import database, events, keyring
+from broker.errors import AlreadyDecided, Invalid, NotFound
+from broker.lifecycle import LIVE_CASES, DuplicateReason, DuplicateResolution
+from broker.settings import Settings
+from broker.tables import Case, DuplicateSuspicion, Patient, PatientIdentity
+from dispatch import access, patients, transport
+from dispatch.access import Actor
+
+AGE_APART_YEARS = 5.0
+"""Two estimates of one person's age are rarely farther apart."""
+MOST = 3
+"""So many other cases are named at a time: whoever sees three looks for the rest."""
+_STRENGTH = {reason: place for place, reason in enumerate(DuplicateReason)}
+
+
+def look(session: Session, settings: Settings, case: Case) -> list[DuplicateSuspicion]:
+    """Flag the latest live cases that may be of this case's patient; crews and control are told.
+
+    Calling it again flags nothing twice; a stronger ground opens a settled question again.
+    """
+    if case.patient_id is None or case.status not in LIVE_CASES:
+        return []
+    patient = patients.root(session, session.get_one(Patient, case.patient_id))
+    grounds = _grounds(session, settings, case, patient)
+    _one_at_a_time(session, [lock for _, _, lock in grounds])
+    raised = []
+    seen: set[UUID] = set()
+    for reason, query, _ in grounds:
+        for other in session.scalars(query.where(Case.id != case.id).limit(MOST)):
+            if other.id not in seen and len(seen) < MOST:
+                seen.add(other.id)
+                raised += _flag(session, case, other, reason)
+    return raised
+
+
+def look_at_patient(session: Session, settings: Settings, patient: Patient) -> None:
+    """The same for every live case of a patient, after it was merged or its identity changed."""
+    for case in patients.live_cases(session, patient):
+        look(session, settings, case)
+
+
+def open_of(session: Session, case: Case) -> Sequence[DuplicateSuspicion]:
+    """The questions about a case that nobody has answered, while both cases are live."""
+    found = session.scalars(
+        select(DuplicateSuspicion)
+        .where(
+            or_(DuplicateSuspicion.case_id == case.id, DuplicateSuspicion.other_case_id == case.id),
+            DuplicateSuspicion.resolution.is_(None),
+        )
+        .order_by(DuplicateSuspicion.raised_at, DuplicateSuspicion.id)
+    ).all()
+    return [s for s in found if all(c.status in LIVE_CASES for c in cases_of(session, s))]
+
+
+def cases_of(session: Session, suspicion: DuplicateSuspicion) -> tuple[Case, Case]:
+    """The later case and the earlier one."""
+    return (
+        session.get_one(Case, suspicion.case_id),
+        session.get_one(Case, suspicion.other_case_id),
+    )
+
+
+def say_different(session: Session, actor: Actor, suspicion_id: UUID) -> DuplicateSuspicion:
+    """Two patients: both cases go on. The same answer twice is one; another one is a 409."""
+    suspicion = _visible(session, actor, suspicion_id)
+    if suspicion.resolution is DuplicateResolution.DIFFERENT:
+        return suspicion
+    _settle(session, actor, suspicion, DuplicateResolution.DIFFERENT, None)
+    return suspicion
+
+
+def call_off(
+    session: Session, actor: Actor, suspicion_id: UUID, case_id: UUID
+) -> DuplicateSuspicion:
+    """One patient: this case of the two is called off, the other one goes on.
+
+    A crew calls off its own only. AlreadyDecided (409) when the other one was called off a moment
+    before: this one is then the patient's only case.
+    """
+    suspicion = _visible(session, actor, suspicion_id)
+    if case_id not in (suspicion.case_id, suspicion.other_case_id):
+        raise Invalid("case_id: name one of the two cases", field="case_id")
+    case = access.case(session, actor, case_id)
+    if suspicion.cancelled_case_id == case_id:
+        return suspicion
+    # The answer first: it is what two people race for.
+    _settle(session, actor, suspicion, DuplicateResolution.CANCELLED, case_id)
+    kept = next(c for c in cases_of(session, suspicion) if c.id != case_id)
+    transport.cancel(session, actor, case.id, f"duplicate of case {kept.id}")
+    return suspicion
+
+
+def _grounds(
+    session: Session, settings: Settings, case: Case, patient: Patient
+) -> list[tuple[DuplicateReason, Select[Case], str]]:
+    """(reason, cases, name of its lock), the strongest first."""
+    live = (
+        select(Case)
+        .join(Patient, Patient.id == Case.patient_id)
+        .where(Case.status.in_(LIVE_CASES))
+        .order_by(Case.received_at.desc(), Case.id)
+    )
+    grounds = [(DuplicateReason.MERGED, live.where(Patient.root_id == patient.id), "")]
+    identity = patients.identity_of(session, settings, patient)
+    indexes: dict[str, list[str]] = {}
+    if identity.known:
+        keys = keyring.of(settings)
+        indexes = {
+            field: keys.indexes(field, identity.known[field])
+            for field in patients.INDEXED
+            if field in identity.known
+        }
+
+    def known_by(*conditions: ColumnElement[bool]) -> Select[Case]:
+        named = (
+            select(Patient.root_id)
+            .join(PatientIdentity, PatientIdentity.patient_id == Patient.id)
+            .where(*conditions)
+        )
+        return live.where(Patient.root_id.in_(named))
+
+    if "identifier" in indexes:
+        same = known_by(PatientIdentity.identifier_index.in_(indexes["identifier"]))
+        grounds.append((DuplicateReason.IDENTIFIER, same, indexes["identifier"][0]))
+    if "name" in indexes and "birth_date" in indexes:
+        same = known_by(
+            PatientIdentity.name_index.in_(indexes["name"]),
+            PatientIdentity.birth_date_index.in_(indexes["birth_date"]),
+        )
+        lock = indexes["name"][0] + indexes["birth_date"][0]
+        grounds.append((DuplicateReason.NAME_AND_BIRTH_DATE, same, lock))
+    since = case.received_at - timedelta(minutes=settings.duplicate_window_min)
+    alike = live.outerjoin(PatientIdentity, PatientIdentity.patient_id == Patient.id).where(
+        Case.ambulance_id == case.ambulance_id,
+        Case.received_at >= since,
+        Case.received_at <= case.received_at + timedelta(minutes=settings.duplicate_window_min),
+        *_same_description(patient),
+        # Two who are known to be two are not alike.
+        *(
+            or_(column.is_(None), column.in_(indexes[field]))
+            for field, column in (
+                ("name", PatientIdentity.name_index),
+                ("birth_date", PatientIdentity.birth_date_index),
+                ("identifier", PatientIdentity.identifier_index),
+            )
+            if field in indexes
+        ),
+    )
+    grounds.append((DuplicateReason.SAME_CREW, alike, str(case.ambulance_id)))
+    return grounds
+
+
+def _same_description(patient: Patient) -> Iterable[ColumnElement[bool]]:
+    sex = patient.sex if patient.sex != "unknown" else None
+    if sex is not None:
+        yield or_(Patient.sex.is_(None), Patient.sex == "unknown", Patient.sex == sex)
+    age = patient.estimated_age_years
+    if age is not None:
+        yield or_(
+            Patient.estimated_age_years.is_(None),
+            Patient.estimated_age_years.between(age - AGE_APART_YEARS, age + AGE_APART_YEARS),
+        )
+
+
+def _one_at_a_time(session: Session, names: Iterable[str]) -> None:
+    """Let submissions of one patient queue up, or two at once would not see each other.
+
+    SQLite has one writer anyway. Sorted, so that nobody waits in a circle.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        for name in sorted(filter(None, names)):
+            session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def _flag(
+    session: Session, case: Case, other: Case, reason: DuplicateReason
+) -> list[DuplicateSuspicion]:
+    later, earlier = sorted((case, other), key=lambda c: (c.received_at, c.id), reverse=True)
+    now = database.now(session)
+    known = session.scalars(
+        select(DuplicateSuspicion).where(
+            or_(
+                (DuplicateSuspicion.case_id == later.id)
+                & (DuplicateSuspicion.other_case_id == earlier.id),
+                (DuplicateSuspicion.case_id == earlier.id)
+                & (DuplicateSuspicion.other_case_id == later.id),
+            )
+        )
+    ).one_or_none()
+    if known is None:
+        known = DuplicateSuspicion(
+            case_id=later.id, other_case_id=earlier.id, reason=reason, raised_at=now
+        )
+        try:
+            with session.begin_nested():
+                session.add(known)
+        except IntegrityError:  # the same pair, a moment earlier, on another ground
+            return []
+    elif _STRENGTH[known.reason] < _STRENGTH[reason]:
+        known.reason, known.raised_at = reason, now
+        known.resolution = known.resolved_at = known.resolved_by = None
+        known.cancelled_case_id = None
+    else:
+        return []
+    session.flush()
+    events.audit(
+        session,
+        access.SYSTEM.name,
+        "duplicate.suspected",
+        later.id,
+        other=str(earlier.id),
+        reason=reason,
+        suspicion_id=str(known.id),
+    )
+    _tell(session, known, "duplicate.suspected")
+    return [known]
+
+
+def _settle(
+    session: Session,
+    actor: Actor,
+    suspicion: DuplicateSuspicion,
+    resolution: DuplicateResolution,
+    cancelled_case_id: UUID | None,
+) -> None:
+    won = session.execute(
+        update(DuplicateSuspicion)
+        .where(DuplicateSuspicion.id == suspicion.id, DuplicateSuspicion.resolution.is_(None))
+        .values(
+            resolution=resolution,
+            cancelled_case_id=cancelled_case_id,
+            resolved_at=database.now(session),
+            resolved_by=actor.name,
+        )
+        .execution_options(synchronize_session=False)
+    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+    session.refresh(suspicion)
+    if won != 1:
+        raise AlreadyDecided(
+            "somebody has already answered whether this is one patient; look again",
+            resolution=str(suspicion.resolution),
+            cancelled_case_id=suspicion.cancelled_case_id,
+        )
+    events.audit(
+        session,
+        actor.name,
+        f"duplicate.{resolution}",
+        suspicion.case_id,
+        other=str(suspicion.other_case_id),
+        suspicion_id=str(suspicion.id),
+    )
+    _tell(session, suspicion, f"duplicate.{resolution}")
+
+
+def _visible(session: Session, actor: Actor, suspicion_id: UUID) -> DuplicateSuspicion:
+    seen = select(Case.id).where(access.cases_visible_to(actor))
+    found = session.scalars(
+        select(DuplicateSuspicion).where(
+            DuplicateSuspicion.id == suspicion_id,
+            or_(DuplicateSuspicion.case_id.in_(seen), DuplicateSuspicion.other_case_id.in_(seen)),
+        )
+    ).one_or_none()
+    if found is None:
+        raise NotFound(f"there is no such question {suspicion_id}, or you may not see it")
+    return found
+
+
+def _tell(session: Session, suspicion: DuplicateSuspicion, type_: str) -> None:
+    """Each crew hears about its own case; the control room once about the later one."""
+    later, earlier = cases_of(session, suspicion)
+    body = {"suspicion_id": str(suspicion.id), "reason": suspicion.reason}
+    for case in (later, earlier):
+        facts = {"status": case.status, "version": case.version, "acuity": case.acuity, **body}
+        events.announce(session, events.ambulance(case.ambulance_id), type_, case.id, **facts)
+        if case is later:
+            events.announce(session, events.CONTROL_ROOM, type_, case.id, **facts)
