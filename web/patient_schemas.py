@@ -133,7 +133,7 @@ class PatientDetailOut(PatientLineOut):
     )
 
 
-class EntryOut(Schema):
+class StoryEntryOut(Schema):
     """One line of a patient's story; `facts` differ by kind."""
 
     at = fields.AwareDateTime()
@@ -162,7 +162,7 @@ class StoryOut(Schema):
 
     patient_id = fields.UUID()
     cases = fields.List(fields.Nested(StoryCaseOut))
-    entries = fields.List(fields.Nested(EntryOut))
+    entries = fields.List(fields.Nested(StoryEntryOut))
     more_cases = fields.Integer()
     notice = fields.String()
 
