@@ -4,7 +4,7 @@ Encryption is Fernet (AES-128-CBC with HMAC-SHA256, library `cryptography`); a r
 is how a key is changed. The blind index is an HMAC-SHA256 of the normalised text under a key
 derived from the same secret (HKDF), so that equal texts meet and nobody reads them in the rows.
 Keys come from the settings; nothing here is ever logged. What this guards against and what it does
-not: docs/decisions/0011-identity-at-rest.md.
+not: docs/decisions/0019-identity-at-rest.md.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def identity_of(session: Session, settings: Settings, patient: Patient) -> Ident
 
 
 def audit_shown(
-    session: Session, actor: Actor, patient: Patient, identity: Identity, case_id: UUID | None
+    session: Session, actor: Actor, patient_id: UUID, identity: Identity, case_id: UUID | None
 ) -> None:
     """Write down that somebody was shown who a patient is; nothing known leaves nothing."""
     if identity.known:
@@ -141,8 +141,27 @@ def audit_shown(
             actor.name,
             "identity.shown",
             case_id,
-            patient_id=patient.id,
+            patient_id=patient_id,
             fields=sorted(identity.known),
+        )
+
+
+def audit_list_shown(
+    session: Session, actor: Actor, shown: Sequence[tuple[UUID, UUID, Identity]]
+) -> None:
+    """The same for a list of (case, patient, identity): one row for all of it.
+
+    Pages ask for their list every few seconds; a row for each case would bury the record.
+    """
+    if shown:
+        events.audit(
+            session,
+            actor.name,
+            "identity.shown",
+            None,
+            cases=[str(case_id) for case_id, _, _ in shown],
+            patients=sorted({str(patient_id) for _, patient_id, _ in shown}),
+            fields=sorted({field for _, _, identity in shown for field in identity.known}),
         )
 
 

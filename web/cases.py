@@ -21,7 +21,7 @@ from models.xray import Box
 from web import schemas
 from web.auth import actor, allow
 from web.bodies import Room
-from web.presenting import case_picture
+from web.presenting import case_picture, case_pictures
 from web.state import here
 
 blueprint = Room("cases", __name__, url_prefix="/api/v1", description="Cases, events, messages")
@@ -45,7 +45,7 @@ def list_cases(query: dict[str, Any]) -> list[dict[str, Any]]:
         if rows:  # a list shows patients as a case does, so it leaves the same trace
             ids = [str(case.id) for case in rows]
             events.audit(session, who.name, "cases.listed", None, cases=ids)
-        return [case_picture(session, state.settings, who, case) for case in rows]
+        return case_pictures(session, state.settings, who, rows)
 
 
 @blueprint.route("/cases/<uuid:case_id>", methods=["GET"])

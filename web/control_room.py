@@ -14,7 +14,7 @@ from dispatch import access, assigning, directives, offers, routing, shortages
 from web import schemas
 from web.auth import actor, allow
 from web.bodies import Room
-from web.presenting import case_picture, offer_picture
+from web.presenting import case_picture, case_pictures, offer_picture
 from web.state import here
 
 blueprint = Room(
@@ -44,7 +44,7 @@ def board(query: dict[str, Any]) -> list[dict[str, Any]]:
         if rows:
             ids = [str(case.id) for case in rows]
             events.audit(session, who.name, "cases.listed", None, cases=ids)
-        return [case_picture(session, state.settings, who, case) for case in rows]
+        return case_pictures(session, state.settings, who, rows)
 
 
 @blueprint.route("/cases/<uuid:case_id>/ranking", methods=["GET"])

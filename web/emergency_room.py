@@ -18,7 +18,7 @@ from dispatch.offers import Decision
 from web import schemas
 from web.auth import actor, allow
 from web.bodies import Room
-from web.presenting import case_picture, offer_picture
+from web.presenting import case_picture, offer_picture, offer_pictures
 from web.state import here
 
 blueprint = Room("emergency_room", __name__, url_prefix="/api/v1", description="What an ER does")
@@ -41,7 +41,7 @@ def list_offers(query: dict[str, Any]) -> list[dict[str, Any]]:
             ids = [str(offer.id) for offer in rows]
             events.audit(session, who.name, "offers.listed", None, offers=ids)
         reader = who if query["cases"] else None
-        return [offer_picture(session, state.settings, reader, offer) for offer in rows]
+        return offer_pictures(session, state.settings, reader, rows)
 
 
 @blueprint.route("/offers/<uuid:offer_id>", methods=["GET"])

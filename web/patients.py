@@ -188,7 +188,7 @@ def _detail(session: Session, who: Actor, patient: Patient) -> dict[str, Any]:
     line = patient_search.line(session, who, patient)
     identity = patients.identity_of(session, settings, patient)
     events.audit(session, who.name, "patient.viewed", None, patient_id=patient.id)
-    patients.audit_shown(session, who, patient, identity, None)
+    patients.audit_shown(session, who, patient.id, identity, None)
     return {
         **patient_line(patient, line.cases, line.latest),
         **identity_picture(identity),

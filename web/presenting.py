@@ -6,6 +6,7 @@ ER that holds the case; other ERs get an age band.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -53,7 +54,22 @@ IDENTIFYING_FACTS = frozenset({"patient_age_years", "study_time"})
 
 
 def case_picture(session: Session, settings: Settings, actor: Actor, case: Case) -> dict[str, Any]:
-    """Everything this actor may see of a case."""
+    """Everything this actor may see of a case; an identity in it leaves its audit row."""
+    shown = _case(session, settings, actor, case)
+    _disclosed(session, actor, shown)
+    return shown
+
+
+def case_pictures(
+    session: Session, settings: Settings, actor: Actor, cases: Iterable[Case]
+) -> list[dict[str, Any]]:
+    """The same of a list of cases; one audit row for all identities in it."""
+    shown = [_case(session, settings, actor, case) for case in cases]
+    _disclosed_together(session, actor, shown)
+    return shown
+
+
+def _case(session: Session, settings: Settings, actor: Actor, case: Case) -> dict[str, Any]:
     identity = access.sees_identity(session, actor, case)
     shown = {
         name: getattr(case, name)
@@ -87,7 +103,7 @@ def case_picture(session: Session, settings: Settings, actor: Actor, case: Case)
 def _patient_of(
     session: Session, settings: Settings, actor: Actor, case: Case, identity: bool
 ) -> dict[str, Any]:
-    """Whose case it is; every disclosure of an identity leaves its audit row here."""
+    """Whose case it is; who shows it writes the audit row."""
     shown: dict[str, Any] = {
         "temporary_name": None,
         "identity": IdentityState.HIDDEN if not identity else IdentityState.UNKNOWN,
@@ -102,7 +118,6 @@ def _patient_of(
     if not identity:
         return shown
     who = patients.identity_of(session, settings, patient)
-    patients.audit_shown(session, actor, patient, who, case.id)
     shown |= {
         "identity": who.state,
         "patient_id": patient.id,
@@ -113,6 +128,19 @@ def _patient_of(
             duplicate_picture(session, case, s) for s in duplicates.open_of(session, case)
         ]
     return shown
+
+
+def _disclosed(session: Session, actor: Actor, shown: dict[str, Any]) -> None:
+    if shown["patient"] is not None:
+        patients.audit_shown(session, actor, shown["patient_id"], shown["patient"], shown["id"])
+
+
+def _disclosed_together(session: Session, actor: Actor, shown: Iterable[dict[str, Any]]) -> None:
+    patients.audit_list_shown(
+        session,
+        actor,
+        [(c["id"], c["patient_id"], c["patient"]) for c in shown if c["patient"] is not None],
+    )
 
 
 def duplicate_picture(
@@ -176,6 +204,26 @@ def offer_picture(
     session: Session, settings: Settings, actor: Actor | None, offer: Offer
 ) -> dict[str, Any]:
     """An offer; with the case while it grants it, for the ER that `actor` belongs to."""
+    shown = _offer(session, settings, actor, offer)
+    if actor is not None and shown["case"] is not None:
+        _disclosed(session, actor, shown["case"])
+    return shown
+
+
+def offer_pictures(
+    session: Session, settings: Settings, actor: Actor | None, offers: Iterable[Offer]
+) -> list[dict[str, Any]]:
+    """The same of a list of offers; one audit row for all identities in it."""
+    shown = [_offer(session, settings, actor, offer) for offer in offers]
+    if actor is not None:
+        cases = [offer["case"] for offer in shown if offer["case"] is not None]
+        _disclosed_together(session, actor, cases)
+    return shown
+
+
+def _offer(
+    session: Session, settings: Settings, actor: Actor | None, offer: Offer
+) -> dict[str, Any]:
     steps = settings.steps(offer.case.acuity or 3)
     shown: dict[str, Any] = {
         name: getattr(offer, name)
@@ -190,7 +238,7 @@ def offer_picture(
     if actor is not None:
         del shown["explanation"]["set"]  # what it says of other ERs is none of this one's business
         granted = offer.status in GRANTING_OFFERS
-        shown["case"] = case_picture(session, settings, actor, offer.case) if granted else None
+        shown["case"] = _case(session, settings, actor, offer.case) if granted else None
         shown["basis"] = basis.mark(session, offer.case) if granted else None
         shown["eta_now_min"] = _eta_now_min(offer) if granted else None
     return shown

@@ -177,7 +177,10 @@ def encrypt(settings: Settings) -> None:
     """Encrypt what an earlier version kept in the plain; nothing to do is the rule."""
     record = Record(settings)
     try:
-        retention.encrypt_all(record)
+        with record.read() as session:
+            waits = retention.waiting(session, settings)
+        if waits:
+            retention.encrypt_all(record)
     finally:
         record.close()
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from cryptography.fernet import Fernet
 from sqlalchemy import DateTime, Integer, Table, Uuid, text
 
 from broker import database, events, metrics, migrate
@@ -46,7 +47,10 @@ def main() -> None:
             server.folder.parent.chmod(0o755)
             server.start()
         settings = Settings(
-            data_dir=Path(folder) / "data", database_url=postgres.url(), redis_url=redis.url
+            data_dir=Path(folder) / "data",
+            database_url=postgres.url(),
+            redis_url=redis.url,
+            identity_keys=(Fernet.generate_key().decode(),),
         )
         migrate.upgrade(settings)
         record = Record(settings)

@@ -37,6 +37,7 @@ from broker.tables import (
 )
 from dispatch import transport
 from dispatch.offers import Decision
+from tests.conftest import IDENTITY_KEYS
 from tests.integration.city import City
 
 FILM = b"not a film, but bytes with a hash"
@@ -46,7 +47,10 @@ FILM = b"not a film, but bytes with a hash"
 def lived(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
     """A city after one case of each kind; every test leaves it as it was."""
     settings = Settings(
-        data_dir=tmp_path_factory.mktemp("lived"), database_url=module_database_url, node="test"
+        data_dir=tmp_path_factory.mktemp("lived"),
+        database_url=module_database_url,
+        identity_keys=IDENTITY_KEYS,
+        node="test",
     )
     record = Record(settings)
     city = City.found(record)

@@ -105,6 +105,7 @@ def test_secrets_have_no_default() -> None:
     used = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|TOKEN|KEY)\w*)([^}]*)\}", text)
     assert used
     assert [name for name, rest in used if not rest.startswith(":?")] == []
+    assert "GOLDENTIME_IDENTITY_KEYS" in {name for name, _ in used}
 
 
 def test_redis_never_evicts(compose: dict[str, Any]) -> None:
