@@ -6,9 +6,7 @@ One installation on SQLite: the browser sees no database.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
@@ -22,7 +20,6 @@ from playwright.sync_api import (
     Page,
     Route,
     expect,
-    sync_playwright,
 )
 
 from dispatch import notify
@@ -30,15 +27,6 @@ from tests.conftest import FreshDatabase
 from tests.e2e.conftest import Installation
 from web import cli, demo
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 PATIENCE_MS = 30_000
 NOTICES = (
@@ -54,20 +42,6 @@ def module_database_url(fresh_database: FreshDatabase) -> Iterator[str]:
     """One backend for the installation of this module."""
     with fresh_database("sqlite") as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium; the Python client brings none of its own."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no Chromium: apt-get install chromium")
-        pytest.skip("no Chromium: apt-get install chromium")
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

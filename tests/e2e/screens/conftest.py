@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from broker.settings import Settings
 from tests.conftest import FreshDatabase
 from tests.e2e.conftest import Installation
 from tests.e2e.screens.rig import PATIENCE_MS, Screens
 from web import cli, supervised
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +28,7 @@ def pictures(request: pytest.FixtureRequest) -> Path | None:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def installation(
     fresh_database: FreshDatabase, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
@@ -60,24 +47,10 @@ def installation(
             yield Installation(settings, supervisor, cli.prepare(settings), [])
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium; the Python client brings none of its own."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no Chromium: apt-get install chromium")
-        pytest.skip("no Chromium: apt-get install chromium")
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def screens(installation: Installation, browser: Browser) -> Iterator[Screens]:
     """Pages of anybody; a page that broke a rule fails the test at its end."""
+    expect.set_options(timeout=PATIENCE_MS)
     found = Screens(installation, browser)
     yield found
     found.close()

@@ -85,7 +85,8 @@ def test_a_screen_is_for_everybody(
     assert page.locator("html").get_attribute("lang") == language
     wrong: list[str] = []
     for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme)
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        page.wait_for_timeout(300)  # no colour is midway
         for size, viewport in SIZES.items():
             page.set_viewport_size(viewport)
             if (extra := too_wide(page)) > 0:
