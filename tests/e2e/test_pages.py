@@ -219,6 +219,7 @@ def test_an_er_accepts_by_keyboard_alone(installation: Installation, sign_in: Op
     case_id, ers = submit(installation)
     er = sign_in(ers[0])
     expect(card(er, case_id)).to_be_visible()
+    expect(card(er, case_id).locator("[data-decision=accept]")).to_be_enabled()
     er.keyboard.press("Tab")
     expect(er.locator(".skip")).to_be_focused()
     er.keyboard.press("Enter")  # over the header, into the page

@@ -19,7 +19,7 @@ const offers = new Map(); // open and held ones, with their case
 let ended = [];
 let selected = null; // an offer's id
 let listed = false; // somebody went back to the list
-let armedAt = 0;
+let arming = null;
 const unconfirmed = new Map(); // decisions whose answer got lost: offer to what was asked
 const painted = new Set(); // offers that the server knows to be on this screen
 const unseen = new Set(); // new ones that nobody has looked at
@@ -190,8 +190,19 @@ function endedRow(offer) {
 function select(id, { byHand = false } = {}) {
   if (id === selected) return;
   selected = id;
-  armedAt = byHand ? 0 : Date.now() + ARMING_MS;
+  clearTimeout(arming);
+  if (byHand) arm();
+  else {
+    document.body.dataset.arming = "";
+    arming = setTimeout(arm, ARMING_MS);
+  }
   if (byHand) unseen.delete(id);
+}
+
+/** The answers may be pressed from now on. */
+function arm() {
+  delete document.body.dataset.arming;
+  for (const answer of document.querySelectorAll("[data-decision][aria-disabled]")) answer.removeAttribute("aria-disabled");
 }
 
 /** Bring the offer of a link before the eyes, wherever it stands by now, or say that it does not. */
@@ -240,7 +251,6 @@ actions.list = () => {
 
 actions.decide = (button) => {
   const { offer: id, decision, delay, reason } = button.dataset;
-  if (Date.now() < armedAt) return null;
   if (document.body.classList.contains("state-unknown")) return notice(t("er.state_unknown"), "bad");
   return press(button, async () => {
     const body = { decision, basis: offers.get(id)?.basis };

@@ -160,6 +160,7 @@ function decide(offer, decision, more, ...children) {
       "data-do": "decide",
       "data-offer": offer.id,
       "data-decision": decision,
+      "aria-disabled": "arming" in document.body.dataset ? "true" : null,
       "data-key": `${offer.id}-${decision}-${Object.values(more).join()}`,
       ...more,
     },
