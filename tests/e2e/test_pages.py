@@ -119,7 +119,7 @@ def card(page: Page, case_id: str) -> Locator:
     """The ER's opened case, picked from the list where another one is open."""
     opened = page.locator(f'article[data-id="{case_id}"]')
     row = page.locator(f'.row-button[data-id="{case_id}"]')
-    opened.or_(row).first.wait_for()
+    opened.or_(row).filter(visible=True).first.wait_for()
     if not opened.is_visible():
         if not row.is_visible():
             page.get_by_role("button", name="List").click()
