@@ -16,7 +16,7 @@ from broker.lifecycle import (
     ReadingStatus,
 )
 from broker.tables import Case
-from dispatch import offers, transport
+from dispatch import offers, patients, transport
 from dispatch.offers import Decision
 from tests.integration.city import City
 
@@ -152,7 +152,8 @@ def test_patient_and_vitals_are_kept(city: City):
     with city.record.read() as session:
         case = session.get_one(Case, case_id)
         assert case.patient is not None
-        assert case.patient.name == "홍길동"
+        identity = patients.identity_of(session, city.settings, case.patient)
+        assert identity.name == "홍길동"
         assert [v.spo2_percent for v in case.vital_signs] == [88]
     city.advance(case_id)
     assert city.case(case_id).triage["reasons"]
