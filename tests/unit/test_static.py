@@ -52,10 +52,13 @@ def test_a_pages_own_javascript_is_small(page: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
 def test_no_string_spans_lines(path: Path) -> None:
-    """What is sent has lost its indents and its comments; the code must not notice."""
+    """What is sent has lost its white space and its comments; the code must not notice."""
     text = path.read_text("utf-8")
     assert [line for line in text.splitlines() if line.count("`") % 2] == []
+    literals = re.findall(r"`[^`]*`", text)
+    assert [part for part in literals if part.count("{") != part.count("}")] == [], "nested"
     sent = assets.content(path).decode()
+    assert set(re.findall(r"`[^`]*`", sent)) <= set(literals)
     assert len(sent) < len(text)
     assert not re.search(r"^(//|/\*|\*)", sent, re.MULTILINE), path.name
 

@@ -97,7 +97,7 @@ function body(offer, shown) {
 function models(image) {
   const known = (image?.readings ?? []).filter((reading) => reading.model);
   return known.length
-    ? el("p", { class: "quiet models" }, known.map((r) => `${t(`er.model_${r.kind}`)} ${r.model.name} ${r.model.version}`).join(" · "))
+    ? el("p", { class: "quiet models" }, known.map((r) => `${t("er.model_" + r.kind)} ${r.model.name} ${r.model.version}`).join(" · "))
     : null;
 }
 
@@ -118,7 +118,7 @@ function trendOf(shown) {
       "figcaption",
       {},
       LINES.map(([name, ink]) =>
-        el("span", { class: `trend-name ink${ink}` }, `${t(`vitals.${name}`)} ${first[name] ?? "–"} → ${last[name] ?? "–"}`),
+        el("span", { class: `trend-name ink${ink}` }, `${t("vitals." + name)} ${first[name] ?? "–"} → ${last[name] ?? "–"}`),
       ),
     ),
     el("div", { class: "chart", "data-keep": true, "data-key": `${shown.id}-chart` }),

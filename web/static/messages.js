@@ -61,7 +61,7 @@ function one(message) {
       "p",
       { class: "quiet" },
       `${from} → ${party(message.recipient)} · ${time(message.sent_at)}`,
-      mine(message) ? ` · ${t(`message.status.${message.status}`)}` : null,
+      mine(message) ? ` · ${t("message.status." + message.status)}` : null,
     ),
     el("p", { class: "body" }, message.body),
     !mine(message) && message.status !== "seen"

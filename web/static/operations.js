@@ -226,7 +226,7 @@ function stages(board) {
         { "data-key": `${row.stage}-${row.acuity}` },
         th(word("operations.stage", row.stage)),
         td(row.acuity === null ? t("operations.all") : level(row.acuity || null)),
-        td(drill(row.count, `behind?stage=${row.stage}&hours=${board.hours}${row.acuity === null ? "" : `&acuity=${row.acuity}`}`, word("operations.stage", row.stage))),
+        td(drill(row.count, `behind?stage=${row.stage}&hours=${board.hours}${row.acuity === null ? "" : "&acuity=" + row.acuity}`, word("operations.stage", row.stage))),
         td(seconds(row.p50_s)),
         td(seconds(row.p95_s)),
         td(seconds(row.p99_s)),
@@ -311,7 +311,7 @@ function show(board, letters) {
   paint(box, alarms(board), waiting(board), states(board), queues(board), processes(board), deadLetters(letters), ...rates(board), stages(board));
   const open = board.alarms.filter((alarm) => !alarm.acknowledged_at);
   ring(MAY_ACT ? open.map((alarm) => (alarm.critical ? 1 : 3)) : []);
-  document.title = `${open.length ? `(${open.length}) ` : ""}${t("page.operations")} · ${t("app.name")}`;
+  document.title = `${open.length ? "(" + open.length + ") " : ""}${t("page.operations")} · ${t("app.name")}`;
 }
 
 async function poll() {

@@ -48,7 +48,7 @@ export function charts(box) {
         paint(
           words,
           el("h3", {}, t(`operations.${name}`)),
-          el("ul", { class: "legend" }, last.map(([key, ink, value]) => el("li", {}, el("span", { class: `ink ink-${ink.slice(2)}`, "aria-hidden": "true" }), `${t(`operations.series_${key}`)}: ${value ?? "–"}`))),
+          el("ul", { class: "legend" }, last.map(([key, ink, value]) => el("li", {}, el("span", { class: `ink ink-${ink.slice(2)}`, "aria-hidden": "true" }), `${t("operations.series_" + key)}: ${value ?? "–"}`))),
         );
         await drawChart(node, { at, series: series.map(([key, ink]) => ({ name: t(`operations.series_${key}`), ink, values: found.series[key] })), low: 0 });
       }
