@@ -30,6 +30,7 @@ from web import (
     emergency_room,
     errors,
     films,
+    installing,
     language,
     operations,
     pages,
@@ -114,6 +115,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         api.register_blueprint(room)
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(assets.blueprint)
+    app.register_blueprint(installing.blueprint)
     language.register(app)
     auth.open_to_all(app, "api-docs.openapi_json")
     errors.register(app)

@@ -7,8 +7,10 @@ is a further catalogue with the same keys. Only Flask-Babel and the request may 
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 
 from babel.messages.pofile import read_po
@@ -31,8 +33,9 @@ def register(app: Flask) -> None:
 
 
 def wanted() -> str:
-    """ "en" or "ko": by ?lang=, by cookie, by Accept-Language."""
-    for wish in (request.args.get("lang"), request.cookies.get(COOKIE)):
+    """ "en" or "ko": by the path, by ?lang=, by cookie, by Accept-Language."""
+    path = (request.view_args or {}).get("language")
+    for wish in (path, request.args.get("lang"), request.cookies.get(COOKIE)):
         if wish in LANGUAGES:
             return wish
     return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
@@ -52,6 +55,17 @@ def words() -> dict[str, str]:
 @cache
 def _words(_: str) -> dict[str, str]:
     return {key: pgettext(key, source) for key, source in english().items()}
+
+
+@cache
+def version() -> str:
+    """The fingerprint of the words and of the templates that show them."""
+    digest = hashlib.sha256()
+    for folder in ("translations", "templates"):
+        for path in sorted((Path(__file__).parent / folder).rglob("*.*")):
+            if path.is_file():
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 @cache

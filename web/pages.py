@@ -76,6 +76,11 @@ def sign_in() -> str | BaseResponse:
 @allow(Role.CREW)
 def crew() -> str:
     """Submit a case and follow it."""
+    return crew_page()
+
+
+def crew_page() -> str:
+    """The ambulance's page for whoever asks; for nobody it is the shell of an installed app."""
     return _page("crew", sheets=(*CASE_SHEETS, "crew"))
 
 

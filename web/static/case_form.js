@@ -1,6 +1,10 @@
 // The form of a new case: fields to the shape of POST /cases; what is left open is left out.
 
-import { actions, el, paint, t } from "./page.js";
+import { ask, Refusal } from "./ask.js";
+import { draft, dropDraft, keepDraft, newKey, person } from "./outbox.js";
+import { actions, el, paint, Problem, t, word } from "./page.js";
+import { sha256, upload } from "./upload.js";
+import * as vault from "./vault.js";
 
 const box = document.getElementById("new-case");
 const form = document.getElementById("case-form");
@@ -15,10 +19,17 @@ const WHOLE = [
   "pulse_per_min",
 ];
 
+const LARGEST_FILM_BYTES = 32 * 1024 * 1024;
+
 let film = null;
+let facts = null; // of the film: {sha256, name, up: is it whole on the server}
+let verdict = null; // {text, kind, share, bad}
+let checking = null; // ends the check of a film that was taken back
 let preview = null;
 let position = null;
-let key = null; // that of a refused case which is being corrected
+let key = newKey(); // the Idempotency-Key: made before the first tap on "send", kept with the draft
+let saving = null;
+let unsaved = false;
 
 function number(fields, name) {
   const text = fields.get(name)?.trim();
@@ -66,24 +77,118 @@ function caseOf() {
   );
 }
 
-function useFilm(file) {
+function useFilm(file, known = null) {
+  checking?.abort();
   film = file;
+  facts = known;
+  verdict = null;
   if (preview) URL.revokeObjectURL(preview);
   preview = film?.type.startsWith("image/") ? URL.createObjectURL(film) : null;
+  showFilm();
+  if (film) checkFilm(film);
+}
+
+function showFilm() {
   paint(
     chosen,
     film
       ? [
           preview ? el("img", { src: preview, alt: "", class: "preview" }) : null,
-          el(
-            "span",
-            {},
-            t("crew.film_chosen", { name: film.name, kb: Math.ceil(film.size / 1024) }),
-          ),
-          el("button", { type: "button", class: "link", "data-do": "removeFilm" }, t("common.remove")),
+          el("span", {}, t("crew.film_chosen", { name: film.name ?? "", kb: Math.ceil(film.size / 1024) })),
+          verdict?.share === undefined
+            ? null
+            : el("progress", { max: 1, value: verdict.share, "aria-label": t("crew.film_uploading") }),
+          verdict ? el("p", { class: `note ${verdict.kind}`, role: "status" }, verdict.text) : null,
+          verdict?.bad
+            ? el(
+                "div",
+                { class: "buttons" },
+                el("button", { type: "button", "data-do": "retakeFilm" }, t("crew.film_retake")),
+                el("button", { type: "button", class: "primary", "data-do": "sendWithoutFilm" }, t("crew.film_without")),
+              )
+            : el("button", { type: "button", class: "link", "data-do": "removeFilm" }, t("common.remove")),
         ]
       : [],
   );
+}
+
+/** Is it a film at all? Cheaply here, and by the server's gate as soon as it can be reached. */
+async function checkFilm(file) {
+  const control = new AbortController();
+  checking = control;
+  const say = (next) => {
+    if (film !== file) return;
+    verdict = next;
+    showFilm();
+  };
+  const bad = (text) => say({ text, kind: "bad", bad: true });
+  const head = new Uint8Array(await file.slice(0, 132).arrayBuffer());
+  const dicom = String.fromCharCode(...head.slice(128, 132)) === "DICM";
+  if (file.size > LARGEST_FILM_BYTES) return bad(t("problem.too_large"));
+  if (!dicom) {
+    const bitmap = await createImageBitmap(file).catch(() => null);
+    if (!bitmap) return bad(t("problem.image_unreadable"));
+    bitmap.close();
+  }
+  const hash = facts?.sha256 ?? (await sha256(file));
+  if (film !== file) return;
+  facts = { sha256: hash, name: file.name, up: facts?.up ?? false };
+  await vault.putFilm(key, person.account, file).catch(() => {});
+  save();
+  try {
+    await upload(file, hash, (share) => say({ text: t("crew.film_uploading"), kind: "", share }), control.signal);
+    const { body } = await ask("POST", `/films/${hash}/check`, undefined, { timeoutMs: 30000, signal: control.signal });
+    if (film !== file) return;
+    facts.up = true;
+    save();
+    if (body.unusable_reason) {
+      say({ text: t("film.unusable", { reason: word("unusable", body.unusable_reason) }), kind: "warn" });
+    } else {
+      say({ text: t("crew.film_good"), kind: "good" });
+    }
+  } catch (problem) {
+    if (!(problem instanceof Refusal)) throw problem;
+    if (control.signal.aborted) return;
+    if (problem.code === "image_unreadable") bad(new Problem(problem.status, problem.code, problem.detail).words);
+    else say({ text: t("crew.film_later"), kind: "warn" });
+  }
+}
+
+/** Keep the form on the device; one write at a time, the last state wins. */
+async function save() {
+  unsaved = true;
+  if (saving) return;
+  saving = (async () => {
+    while (unsaved) {
+      unsaved = false;
+      await keepDraft({ key, values: valuesOf(), film: film ? { ...facts, type: film.type } : null }).catch(() => {});
+    }
+  })();
+  await saving;
+  saving = null;
+}
+
+function valuesOf() {
+  return [...new FormData(form)].filter(([, value]) => typeof value === "string");
+}
+
+function fill(values) {
+  for (const [name, value] of values) {
+    const field = form.elements[name];
+    if (field?.type === "checkbox") field.checked = true;
+    else if (field) field.value = value;
+  }
+}
+
+/** What was typed before the page was closed, if anything. */
+export async function restoreDraft() {
+  const kept = await draft().catch(() => null);
+  if (!kept) return false;
+  key = kept.key;
+  fill(kept.values);
+  const blob = kept.film && (await vault.film(key));
+  if (blob) useFilm(new File([blob], kept.film.name ?? "film", { type: blob.type }), kept.film);
+  return true;
 }
 
 function usePosition(coordinates) {
@@ -114,41 +219,62 @@ function askPosition() {
 }
 
 /** Empty the form and fold it; the position stays, for the ambulance is still there. */
-export function clearForm() {
+export async function clearForm() {
   form.reset();
-  useFilm(null);
-  key = null;
+  checking?.abort();
+  film = facts = verdict = null;
+  showFilm();
+  key = newKey();
   box.open = false;
+  await saving;
+  await dropDraft();
 }
 
-/** Fill the form again with a refused case. */
+/** Fill the form again with a refused case {id, content, blob}. */
 export function editForm(entry) {
   form.reset();
-  for (const [name, value] of entry.values) {
-    const field = form.elements[name];
-    if (field) field.value = value;
-  }
-  useFilm(entry.film);
-  key = entry.key;
+  fill(entry.content.values ?? []);
+  key = entry.id;
+  const name = entry.content.film?.name ?? "film";
+  useFilm(entry.blob ? new File([entry.blob], name, { type: entry.blob.type }) : null);
   box.open = true;
   box.scrollIntoView({ block: "start" });
 }
 
-/** Call submit(content, film, values, key) when the crew sends. */
+/** Call submit(key, content, film) when the crew sends; a second tap finds the form sent. */
 export function wireForm(submit) {
+  let busy = false;
+  const send = async () => {
+    if (busy || !form.reportValidity()) return;
+    busy = true;
+    try {
+      const sent = film && (facts ?? { sha256: await sha256(film), name: film.name, up: false });
+      await submit(key, { case: caseOf(), values: valuesOf(), film: sent }, film);
+    } finally {
+      busy = false;
+    }
+  };
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (!form.reportValidity()) return;
-    const values = [...new FormData(form)].filter(([, value]) => typeof value === "string");
-    submit(caseOf(), film, values, key);
+    send();
   });
+  form.addEventListener("input", save);
   for (const id of ["film-file", "film-camera"]) {
     document.getElementById(id).addEventListener("change", (event) => {
       if (event.target.files[0]) useFilm(event.target.files[0]);
       event.target.value = "";
     });
   }
-  actions.removeFilm = () => useFilm(null);
+  actions.removeFilm = () => {
+    useFilm(null);
+    vault.removeFilm(key).catch(() => {});
+    save();
+  };
+  actions.retakeFilm = () => document.getElementById("film-camera").click();
+  actions.sendWithoutFilm = () => {
+    actions.removeFilm();
+    send();
+  };
   document.getElementById("position-use").addEventListener("click", askPosition);
   navigator.permissions
     ?.query({ name: "geolocation" })

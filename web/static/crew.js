@@ -1,23 +1,25 @@
 // The crew's page: send a case, follow it, acknowledge, drive.
 
+import { Refusal } from "./ask.js";
 import {
   actions,
   api,
+  config,
   el,
   notice,
   paint,
   press,
   Problem,
   roomName,
-  session,
   t,
   time,
 } from "./page.js";
-import { follow, heard } from "./live.js";
-import { clearForm, editForm, wireForm, vitalsOf } from "./case_form.js";
+import { follow, heard, showConnection, signedOut } from "./live.js";
+import { clearForm, editForm, restoreDraft, wireForm, vitalsOf } from "./case_form.js";
 import { loadMessages, messages, wireMessages } from "./messages.js";
-import { enqueue, outbox, takeOut } from "./outbox.js";
-import { clinical, heading, offers, toggleBoxes } from "./show.js";
+import * as out from "./outbox.js";
+import { lasting } from "./vault.js";
+import { clinical, heading, offers, stateWords, toggleBoxes } from "./show.js";
 
 const OVER = new Set(["closed", "cancelled"]);
 const HELD = new Set(["assigned", "acknowledged", "en_route", "arrived"]);
@@ -26,6 +28,7 @@ const URGENCY = ["assigned", "unplaced", "offering", "received", "acknowledged",
 
 const cases = new Map();
 const receipts = new Map();
+const filmsOnTheWay = new Set(); // case ids whose film is sent from its card just now
 const accepted = new Set(); // just now: to be brought into view once painted
 let rooms = [];
 
@@ -78,7 +81,10 @@ function onEvent(entry) {
 }
 
 function show() {
-  paint(document.getElementById("outbox"), outbox.map(waitingToBeSent));
+  paint(document.getElementById("outbox"), [
+    lasting() ? null : el("p", { class: "note warn" }, t("crew.outbox_fleeting")),
+    out.outbox.map(waitingToBeSent),
+  ]);
   const list = [...cases.values()].sort(
     (a, b) =>
       Number(OVER.has(a.status)) - Number(OVER.has(b.status)) ||
@@ -102,36 +108,54 @@ function bringUp(id) {
 }
 
 function waitingToBeSent(entry) {
-  const key = entry.key;
   const does = (name, text, style = "") =>
-    el("button", { type: "button", class: style, "data-do": name, "data-entry": key }, text);
-  const filmProblem = ["image_unreadable", "too_large", "storage_full"].includes(entry.problem?.code);
-  const refused = entry.state === "refused";
+    el("button", { type: "button", class: style, "data-do": name, "data-entry": entry.id }, text);
+  const problem = entry.refused ?? entry.problem;
+  const why = problem && new Problem(problem.status, problem.code, problem.detail, problem.more).words;
+  const filmProblem = ["image_unreadable", "too_large", "storage_full"].includes(problem?.code);
+  const said = entry.refused
+    ? el("p", { class: "note bad" }, `${t("crew.outbox_refused")} ${why}`)
+    : problem?.status === 401
+      ? el("p", { class: "note warn" }, t("crew.outbox_sign_in"), " ", el("a", { class: "button", href: "/sign-in" }, t("sign_in.title")))
+      : problem
+        ? el("p", { class: "note warn" }, t("crew.outbox_kept"), " ", why)
+        : entry.state === "film"
+          ? el("p", {}, t("crew.film_uploading"), " ", el("progress", { max: 1, value: entry.share ?? 0, "aria-label": t("crew.film_uploading") }))
+          : el("p", { class: "busy" }, t("crew.outbox_sending"));
   return el(
     "article",
-    { class: refused ? "card outbox refused" : "card outbox", "data-key": key },
-    el("h3", {}, t("crew.outbox")),
-    refused
-      ? el("p", { class: "note bad" }, `${t("crew.outbox_refused")} ${entry.problem.words}`)
-      : entry.state === "sending"
-        ? el("p", { class: "busy" }, t("crew.outbox_sending"))
-        : el(
-            "p",
-            { class: "note warn" },
-            t("crew.outbox_retry", { n: entry.waitS, attempt: entry.attempt + 1 }),
-            " ",
-            entry.problem.words,
-          ),
-    entry.state === "sending"
-      ? null
-      : el(
+    { class: entry.refused ? "card outbox refused" : "card outbox", "data-key": entry.id },
+    el("h3", {}, t(entry.caseId ? "crew.outbox_film" : "crew.outbox")),
+    ticks({ sent: entry.state === "sending" || entry.caseId, received: entry.caseId }),
+    said,
+    entry.refused
+      ? el(
           "div",
           { class: "buttons" },
-          entry.film && filmProblem ? does("withoutFilm", t("crew.outbox_without_film"), "primary") : null,
-          refused ? does("editEntry", t(filmProblem ? "crew.outbox_other_film" : "crew.outbox_edit")) : null,
-          refused ? does("discardEntry", t("crew.outbox_discard"), "link") : null,
-        ),
+          filmProblem ? does("withoutFilm", t("crew.outbox_without_film"), "primary") : null,
+          does("editEntry", t(filmProblem ? "crew.outbox_other_film" : "crew.outbox_edit")),
+          does("discardEntry", t("crew.outbox_discard"), "link"),
+        )
+      : null,
   );
+}
+
+/** How far a case is: on this device, sent, received, seen by an ER, decided. */
+function ticks(reached) {
+  const steps = ["kept", "sent", "received", "seen", "decided"];
+  return el(
+    "ol",
+    { class: "ticks" },
+    steps.map((name) => {
+      const done = name === "kept" || Boolean(reached[name]);
+      return el("li", { class: done ? "done" : "open" }, el("span", { "aria-hidden": "true" }, done ? "✓ " : "○ "), t(`crew.tick.${name}`), done ? null : el("span", { class: "visually-hidden" }, ` (${t("crew.tick.open")})`));
+    }),
+  );
+}
+
+function reached(shown) {
+  const seen = shown.offers.some((offer) => offer.received_at || offer.decided_at);
+  return { sent: true, received: true, seen, decided: Boolean(shown.assigned_at) };
 }
 
 function holder(shown) {
@@ -144,6 +168,7 @@ function card(shown) {
     "article",
     { class: `card case case-${shown.status}`, "data-key": shown.id, id: `case-${shown.id}` },
     heading(shown),
+    over ? null : ticks(reached(shown)),
     decision(shown),
     counterOffers(shown),
     shown.status === "unplaced" ? phoneCard(shown) : null,
@@ -182,7 +207,10 @@ function decision(shown) {
       el("strong", {}, t(shown.status === "assigned" ? "crew.acknowledge_hint" : "crew.going_to", { name })),
       " ",
       phone ? el("a", { href: `tel:${phone}` }, t("common.call", { phone })) : null,
+      " ",
+      route(offer.emergency_room, name),
     ),
+    instructions(shown),
     shown.status === "assigned" ? step("acknowledge", t("crew.acknowledge"), "acknowledge") : null,
     shown.status === "acknowledged" ? step("depart", t("crew.depart"), "primary big") : null,
     shown.status === "en_route" ? step("arrive", t("crew.arrive"), "primary big") : null,
@@ -197,6 +225,30 @@ function decision(shown) {
         t("crew.give_back_confirm"),
       ),
     ),
+  );
+}
+
+/** Opens the phone's own map; nobody is asked by us. iOS knows no geo: links. */
+function route(room, name) {
+  const place = `${room.latitude},${room.longitude}`;
+  const apple = /iPad|iPhone|iPod/.test(navigator.userAgent) || (navigator.platform === "MacIntel" && navigator.maxTouchPoints > 1);
+  const href = apple ? `maps://?daddr=${place}` : `geo:${place}?q=${place}(${encodeURIComponent(name)})`;
+  return el("a", { class: "button", href }, t("crew.route"));
+}
+
+/** What the ER asks of us before arrival. */
+function instructions(shown) {
+  const asked = shown.instructions;
+  if (!asked || (!asked.items.length && !asked.note)) return null;
+  return el(
+    "div",
+    { class: "instructions", "data-key": `${shown.id}-instructions` },
+    el("strong", {}, t("crew.instructions")),
+    el("ul", {}, asked.items.map((item) => el("li", {}, t(`instruction.${item}`)))),
+    asked.note ? el("p", { class: "body" }, asked.note) : null,
+    asked.seen_at
+      ? el("p", { class: "quiet" }, t("crew.instructions_seen", { time: time(asked.seen_at) }))
+      : el("button", { type: "button", class: "primary big", "data-do": "step", "data-case": shown.id, "data-step": "instructions/seen" }, t("crew.instructions_read")),
   );
 }
 
@@ -250,6 +302,14 @@ function phoneCard(shown) {
   );
 }
 
+/** Whether the crew may forget about the network: not while anything of the case may be here yet. */
+function network(id) {
+  const mine = (entry) => entry.account === out.person?.account && !entry.refused;
+  if (filmsOnTheWay.has(id) || out.outbox.some((entry) => entry.caseId === id)) return t("case.receipt_film_waits");
+  // An entry whose answer was lost on the way may be this very case: then nothing is promised.
+  return out.outbox.some((entry) => mine(entry) && !entry.caseId) ? null : t("case.receipt_all");
+}
+
 function timeline(shown) {
   const receipt = receipts.get(shown.id);
   const steps = [
@@ -267,6 +327,8 @@ function timeline(shown) {
       "p",
       { class: "receipt" },
       t("case.receipt", { time: time(shown.received_at) }),
+      " ",
+      network(shown.id),
       receipt?.image_sha256
         ? el("small", {}, ` ${t("case.receipt_hash", { hash: receipt.image_sha256.slice(0, 12) })}`)
         : null,
@@ -275,7 +337,7 @@ function timeline(shown) {
       "ol",
       {},
       steps.map(([name, at]) =>
-        el("li", {}, el("time", { datetime: at }, time(at)), " ", t(`case.status.${name}`)),
+        el("li", {}, el("time", { datetime: at }, time(at)), " ", stateWords(shown, name)),
       ),
     ),
     OVER.has(shown.status) && shown.ended_reason ? el("p", { class: "quiet" }, shown.ended_reason) : null,
@@ -354,19 +416,15 @@ actions.dismiss = (button) => {
   cases.delete(button.dataset.case);
   show();
 };
-actions.withoutFilm = (button) => {
-  const entry = takeOut(button.dataset.entry);
-  if (entry) enqueue(entry.content, null, entry.values, entry.key, handlers);
+actions.withoutFilm = async (button) => {
+  const entry = await out.takeOut(button.dataset.entry);
+  if (entry) out.enqueue(entry.id, { ...entry.content, film: null }, null);
 };
-actions.editEntry = (button) => {
-  const entry = takeOut(button.dataset.entry);
+actions.editEntry = async (button) => {
+  const entry = await out.takeOut(button.dataset.entry);
   if (entry) editForm(entry);
-  show();
 };
-actions.discardEntry = (button) => {
-  takeOut(button.dataset.entry);
-  show();
-};
+actions.discardEntry = (button) => out.takeOut(button.dataset.entry);
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
@@ -394,36 +452,87 @@ document.addEventListener("change", async (event) => {
   if (!id || !file) return;
   const body = new FormData();
   body.append("image", file, file.name);
+  filmsOnTheWay.add(id);
+  show();
   await press(event.target.parentElement, async () => {
     await api("PUT", `/cases/${id}/image`, body, { timeoutMs: 120000 });
     notice(t("crew.film_sent"));
-  });
+  }).finally(() => filmsOnTheWay.delete(id));
   event.target.value = "";
   fetchCase(id);
 });
 
 const handlers = {
   changed: show,
-  receipt(receipt) {
-    receipts.set(receipt.case_id, receipt);
-    fetchCase(receipt.case_id).then(() =>
-      document.getElementById(`case-${receipt.case_id}`)?.scrollIntoView({ block: "start" }),
-    );
-  },
-  refused(entry) {
-    if (entry.problem.code === "idempotency_key_reused") reload();
+  async received(entry, what) {
+    if (entry.receipt) receipts.set(entry.caseId, entry.receipt);
+    if (what === "film_refused") notice(new Problem(entry.refused.status, entry.refused.code, entry.refused.detail).words, "bad");
+    await fetchCase(entry.caseId);
+    if (what !== "film_refused") document.getElementById(`case-${entry.caseId}`)?.scrollIntoView({ block: "start" });
   },
 };
 
-wireForm((content, film, values, key) => {
-  enqueue(content, film, values, key, handlers);
-  clearForm();
-  window.scrollTo(0, 0);
-});
-wireMessages(show);
-session()
-  .then((who) => paint(document.getElementById("who"), who.display_name))
-  .catch(() => {});
-await reload();
-if (!cases.size) document.getElementById("new-case").open = true;
-follow({ onEvent, reload });
+// Signing out wipes this account's entries from the device: what was not sent would be lost.
+document.getElementById("sign-out").addEventListener(
+  "click",
+  async (event) => {
+    event.stopImmediatePropagation();
+    const mine = out.outbox.filter((entry) => entry.account === out.person?.account).length;
+    if (mine && !confirm(t("crew.sign_out_unsent", { n: mine }))) return;
+    const button = event.currentTarget;
+    await press(button, async () => {
+      await api("DELETE", "/session");
+      await out.wipe();
+      location.assign("/sign-in");
+    });
+  },
+  { capture: true },
+);
+
+/** The number of the last event so far: what is fetched afterwards is newer. */
+async function lastEvent() {
+  return (await api("GET", "/inbox?after=4611686018427387903")).last_seq;
+}
+
+async function main() {
+  try {
+    await out.begin(config.language);
+  } catch (problem) {
+    if (!(problem instanceof Refusal)) throw problem;
+    if (problem.status === 403) return location.replace("/");
+    return signedOut();
+  }
+  const { name, unit } = out.person;
+  config.audience = unit;
+  paint(document.getElementById("who"), name);
+  out.install();
+  wireForm(async (key, content, film) => {
+    await out.enqueue(key, content, film);
+    await clearForm();
+    window.scrollTo(0, 0);
+  });
+  wireMessages(show);
+  const restored = await restoreDraft();
+  const box = document.getElementById("new-case");
+  box.open = restored;
+  await out.open(handlers);
+  show();
+  for (;;) {
+    try {
+      config.after = await lastEvent();
+      break;
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      if (problem.status === 401) return signedOut();
+      box.open ||= !out.outbox.length;
+      showConnection(false);
+      await new Promise((wake) => setTimeout(wake, 2000));
+      showConnection(false);
+    }
+  }
+  await reload();
+  if (!cases.size && !out.outbox.length) box.open = true;
+  follow({ onEvent, reload });
+}
+
+await main();

@@ -133,13 +133,18 @@ function offerLine(offer) {
   );
 }
 
+/** A case's state, or one it passed; of a received case only what is true: no film, none is read. */
+export function stateWords(shown, status = shown.status) {
+  return t(status === "received" && !shown.image ? "case.received_no_film" : `case.status.${status}`);
+}
+
 /** The heading of a case: number, state, level. */
 export function heading(shown, ...more) {
   return el(
     "header",
     { class: "case-heading" },
     acuity(shown.acuity),
-    el("h3", {}, t(`case.status.${shown.status}`)),
+    el("h3", {}, stateWords(shown)),
     el(
       "p",
       { class: "quiet" },
