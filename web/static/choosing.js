@@ -144,12 +144,13 @@ export function wireChoosing(changed, show) {
     const { room, reason } = event.target.elements;
     const kind = event.submitter?.value ?? "pin";
     const path = `/control-room/cases/${id}`;
+    const said = reason.value;
     const problem =
       kind === "assign"
         ? await act(event.submitter, id, "POST", `${path}/assign`, { emergency_room_id: room.value, reason: reason.value })
         : await act(event.submitter, id, "PUT", `${path}/directives/${room.value}`, { kind, reason: reason.value });
     if (problem) return;
-    reason.value = "";
+    if (reason.value === said) reason.value = ""; // somebody may be writing the next one already
     notice(t(`choosing.${kind}_done`));
   });
 }
