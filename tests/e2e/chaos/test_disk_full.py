@@ -112,8 +112,11 @@ def test_a_full_disk_refuses_and_heals(
         sent = one_try(crowd, lives)
         answers[sent] = answers.get(sent, 0) + 1
         assert check.run(box.record, stopped=True).violations == []
-    disk.fill(0)
-    assert disk.room < 100_000  # somebody may tidy up a little
+    for _ in range(20):  # somebody may tidy up a little meanwhile
+        disk.fill(0)
+        if disk.room == 0:
+            break
+    assert disk.room == 0
     assert one_try(crowd, lives) in REFUSALS
     disk.free()
     began = time.monotonic()

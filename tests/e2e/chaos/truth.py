@@ -62,7 +62,8 @@ def no_effect_twice(
 ) -> None:
     """One result per reading, three offers, one event per transition and audience.
 
-    Of a case that nobody answered only the results are judged: it is offered to more, in time.
+    A case that nobody answered is offered to more, in time: three in the first round, no more in a
+    later one, and each is told once of each offer.
     """
     for life in lives:
         found = _of_case(
@@ -78,6 +79,18 @@ def no_effect_twice(
             ][:readings]
         ), life.case_id
         if not answered:
+            rounds = _of_case(
+                box,
+                "SELECT COUNT(*) FROM offers WHERE case_id = :case GROUP BY round ORDER BY round",
+            )(life)
+            asked = [int(row[0]) for row in rounds]
+            assert asked[0] == 3, life.case_id
+            assert max(asked) <= 3, life.case_id
+            ((said,),) = _of_case(
+                box,
+                "SELECT COUNT(*) FROM events WHERE case_id = :case AND type = 'offer.requested'",
+            )(life)
+            assert said == sum(asked), life.case_id
             continue
         ((offers,),) = _of_case(box, "SELECT COUNT(*) FROM offers WHERE case_id = :case")(life)
         assert offers == 3, life.case_id
