@@ -17,7 +17,7 @@ from broker.tables import Account, DeviceToken, DuplicateSuspicion, Patient, Pat
 from dispatch import access, chronicle, duplicates, merging, patient_search, patients
 from dispatch.access import Actor
 from dispatch.patient_search import Page
-from web import patient_schemas as schemas
+from web import schemas_patients as schemas
 from web.auth import actor, allow
 from web.bodies import Room
 from web.presenting import NOTICE, identity_picture, merge_picture, patient_line

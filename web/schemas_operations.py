@@ -180,8 +180,8 @@ class FindQuery(Schema):
     id = fields.String(required=True, validate=validate.Length(max=40))
 
 
-class CaseBriefOut(Schema):
-    """A case by id and state, with the seconds that the figure is about."""
+class CaseLineOut(Schema):
+    """A case by id and state: all of it that operations see."""
 
     id = fields.UUID()
     status = fields.Enum(CaseStatus, by_value=True)
@@ -190,6 +190,11 @@ class CaseBriefOut(Schema):
     round = fields.Integer()
     received_at = fields.AwareDateTime()
     ended_at = fields.AwareDateTime(allow_none=True)
+
+
+class CaseBriefOut(CaseLineOut):
+    """A case with the seconds that a figure is about."""
+
     seconds = fields.Float()
 
 
@@ -203,19 +208,12 @@ class EntryOut(Schema):
     facts = fields.Dict()
 
 
-class TimelineOut(Schema):
+class TimelineOut(CaseLineOut):
     """A case from receipt to end, metadata only."""
 
-    id = fields.UUID()
-    status = fields.Enum(CaseStatus, by_value=True)
-    acuity = fields.Integer(allow_none=True)
-    call_sign = fields.String()
-    round = fields.Integer()
-    received_at = fields.AwareDateTime()
     first_offer_at = fields.AwareDateTime(allow_none=True)
     assigned_at = fields.AwareDateTime(allow_none=True)
     acknowledged_at = fields.AwareDateTime(allow_none=True)
-    ended_at = fields.AwareDateTime(allow_none=True)
     deadline_at = fields.AwareDateTime(allow_none=True)
     partial = fields.Boolean()  # type: ignore[assignment]  # marshmallow takes fields off the class
     needs_review = fields.Boolean()
