@@ -120,7 +120,8 @@ def raise_(session: Session, condition: Condition) -> bool:
 
 def repeat(session: Session, alarm: Alarm) -> bool:
     """Raise an alarm again that nobody took; False when somebody else just did."""
-    won = session.execute(
+    won = database.changed(
+        session,
         update(Alarm)
         .where(
             Alarm.id == alarm.id,
@@ -128,21 +129,20 @@ def repeat(session: Session, alarm: Alarm) -> bool:
             Alarm.acknowledged_at.is_(None),
             Alarm.closed_at.is_(None),
         )
-        .values(repeats=Alarm.repeats + 1, repeated_at=database.now(session))
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
-    return bool(won == 1)
+        .values(repeats=Alarm.repeats + 1, repeated_at=database.now(session)),
+    )
+    return won == 1
 
 
 def acknowledge(session: Session, actor_name: str, alarm_id: UUID) -> Alarm:
     """Somebody takes an alarm: it falls silent. NotFound; Conflict when somebody else took it."""
     alarm = _get(session, alarm_id)
-    won = session.execute(
+    won = database.changed(
+        session,
         update(Alarm)
         .where(Alarm.id == alarm_id, Alarm.acknowledged_at.is_(None), Alarm.closed_at.is_(None))
-        .values(acknowledged_at=database.now(session), acknowledged_by=actor_name)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+        .values(acknowledged_at=database.now(session), acknowledged_by=actor_name),
+    )
     session.refresh(alarm)
     if won == 1:
         events.audit(
@@ -184,13 +184,13 @@ def over(session: Session, alarm: Alarm) -> bool:
 
 
 def _close(session: Session, alarm: Alarm, by: str) -> bool:
-    won = session.execute(
+    won = database.changed(
+        session,
         update(Alarm)
         .where(Alarm.id == alarm.id, Alarm.closed_at.is_(None))
-        .values(closed_at=database.now(session), closed_by=by)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
-    return bool(won == 1)
+        .values(closed_at=database.now(session), closed_by=by),
+    )
+    return won == 1
 
 
 def _get(session: Session, alarm_id: UUID) -> Alarm:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import Engine, create_engine, event, func, select, text
+from sqlalchemy import Delete, Engine, Update, create_engine, event, func, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -150,6 +150,12 @@ def answering() -> Iterator[None]:
         if error.connection_invalidated:
             raise DatabaseBusy(reason=type(error.orig).__name__) from error
         raise
+
+
+def changed(session: Session, statement: Update | Delete) -> int:
+    """Run one UPDATE or DELETE; how many rows it changed. Rows in memory are not looked at."""
+    result = session.execute(statement.execution_options(synchronize_session=False))
+    return int(result.rowcount)  # type: ignore[attr-defined]  # CursorResult
 
 
 def now(session: Session) -> datetime:

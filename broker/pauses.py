@@ -112,12 +112,12 @@ def latest(session: Session, limit: int = 20) -> Sequence[QueuePause]:
 
 def _end(session: Session, row: QueuePause, actor_name: str) -> bool:
     now = database.now(session)
-    won = session.execute(
+    won = database.changed(
+        session,
         update(QueuePause)
         .where(QueuePause.id == row.id, QueuePause.resumed_at.is_(None))
-        .values(resumed_at=now, resumed_by=actor_name)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+        .values(resumed_at=now, resumed_by=actor_name),
+    )
     if won != 1:
         return False
     session.refresh(row)

@@ -162,10 +162,13 @@ def forget(
     """Let the environment's value hold again."""
     parse_name(name)
     old = session.get(RuntimeSetting, name)
-    won = session.execute(
-        delete(RuntimeSetting).where(RuntimeSetting.name == name, RuntimeSetting.version == version)
+    won = database.changed(
+        session,
+        delete(RuntimeSetting).where(
+            RuntimeSetting.name == name, RuntimeSetting.version == version
+        ),
     )
-    if old is None or won.rowcount != 1:  # type: ignore[attr-defined]  # CursorResult
+    if old is None or won != 1:
         raise ChangedMeanwhile()
     events.audit(
         session,

@@ -97,7 +97,8 @@ def set_beds(
         )
     if at > now + SKEW:
         raise Invalid(f"beds_at: {at.isoformat()} is in the future", field="beds_at")
-    won = session.execute(
+    won = database.changed(
+        session,
         update(EmergencyRoom)
         .where(
             EmergencyRoom.id == room.id,
@@ -107,11 +108,10 @@ def set_beds(
                 EmergencyRoom.beds_at > now + SKEW,
             ),
         )
-        .values(beds_available=beds, beds_at=at, beds_source=source.value)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+        .values(beds_available=beds, beds_at=at, beds_source=source.value),
+    )
     session.refresh(room)
-    return bool(won == 1)
+    return won == 1
 
 
 def set_by_hand(session: Session, room: EmergencyRoom, beds: int, role: Role) -> None:
@@ -155,13 +155,13 @@ def take_turn(session: Session, settings: Settings) -> bool:
     """Whether this process is to ask the feed now; of two that ask at once, one is told yes."""
     now = database.now(session)
     _ensure(session, now)
-    won = session.execute(
+    won = database.changed(
+        session,
         update(BedFeed)
         .where(BedFeed.name == FEED, BedFeed.due_at <= now)
-        .values(due_at=now + timedelta(seconds=settings.egen_poll_s), polled_at=now)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
-    return bool(won == 1)
+        .values(due_at=now + timedelta(seconds=settings.egen_poll_s), polled_at=now),
+    )
+    return won == 1
 
 
 def apply(
@@ -224,12 +224,12 @@ def alarm_if_silent(session: Session, settings: Settings) -> bool:
     silent = timedelta(seconds=settings.scaled(settings.bed_feed_silent_s))
     if feed.alarmed_at is not None or heard_at > now - silent:
         return False
-    won = session.execute(
+    won = database.changed(
+        session,
         update(BedFeed)
         .where(BedFeed.name == FEED, BedFeed.alarmed_at.is_(None))
-        .values(alarmed_at=now)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+        .values(alarmed_at=now),
+    )
     if won != 1:
         return False
     age_s = round((now - heard_at).total_seconds())

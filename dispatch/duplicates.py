@@ -241,7 +241,8 @@ def _settle(
     resolution: DuplicateResolution,
     cancelled_case_id: UUID | None,
 ) -> None:
-    won = session.execute(
+    won = database.changed(
+        session,
         update(DuplicateSuspicion)
         .where(DuplicateSuspicion.id == suspicion.id, DuplicateSuspicion.resolution.is_(None))
         .values(
@@ -249,9 +250,8 @@ def _settle(
             cancelled_case_id=cancelled_case_id,
             resolved_at=database.now(session),
             resolved_by=actor.name,
-        )
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+        ),
+    )
     session.refresh(suspicion)
     if won != 1:
         raise AlreadyDecided(

@@ -334,17 +334,17 @@ def _mail(settings: Settings, delivery: Delivery) -> None:
 
 
 def _mine(session: Session, notification_id: UUID, as_of_attempt: int, **values: object) -> bool:
-    won = session.execute(
+    won = database.changed(
+        session,
         update(Notification)
         .where(
             Notification.id == notification_id,
             Notification.status == NotificationStatus.PENDING,
             Notification.attempt == as_of_attempt,
         )
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
-    return bool(won == 1)
+        .values(**values),
+    )
+    return won == 1
 
 
 def _audit(session: Session, delivery: Delivery, action: str) -> None:

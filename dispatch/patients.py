@@ -210,12 +210,12 @@ def touch(session: Session, patient: Patient, version: int, **values: Any) -> No
     """
     if patient.version != version:
         raise StalePatient(patient_id=str(patient.id), version=patient.version)
-    won = session.execute(
+    won = database.changed(
+        session,
         update(Patient)
         .where(Patient.id == patient.id, Patient.version == version)
-        .values(version=Patient.version + 1, updated_at=database.now(session), **values)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+        .values(version=Patient.version + 1, updated_at=database.now(session), **values),
+    )
     if won != 1:
         raise LostRace(patient_id=str(patient.id))
     session.refresh(patient)

@@ -72,7 +72,8 @@ def claim(session: Session, settings: Settings, kind: ReadingKind, owner: str) -
     reading, image = row
     attempt = reading.attempt + 1
     now = database.now(session)
-    won = session.execute(
+    won = database.changed(
+        session,
         update(Reading)
         .where(
             Reading.id == reading.id,
@@ -85,9 +86,8 @@ def claim(session: Session, settings: Settings, kind: ReadingKind, owner: str) -
             lease_owner=owner,
             lease_until_at=now + _lease(settings),
             claimed_at=now,
-        )
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+        ),
+    )
     if won != 1:
         return None
     return Claim(
@@ -192,7 +192,8 @@ def rescue(session: Session, settings: Settings, reading_id: UUID) -> bool:
             "error": f"worker {reading.lease_owner} fell silent",
         }
     )
-    won = session.execute(
+    won = database.changed(
+        session,
         update(Reading)
         .where(
             Reading.id == reading.id,
@@ -200,9 +201,8 @@ def rescue(session: Session, settings: Settings, reading_id: UUID) -> bool:
             Reading.attempt == reading.attempt,
             Reading.lease_until_at <= now,
         )
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+        .values(**values),
+    )
     if won != 1:
         return False
     session.refresh(reading)  # advance must see how it ended
@@ -302,12 +302,12 @@ def _find_dead(session: Session, reading_id: UUID) -> tuple[Reading, CaseStatus,
 
 
 def _leave_dead(session: Session, reading: Reading, **values: Any) -> None:
-    won = session.execute(
+    won = database.changed(
+        session,
         update(Reading)
         .where(Reading.id == reading.id, Reading.status == ReadingStatus.FAILED)
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+        .values(**values),
+    )
     if won != 1:
         raise LostRace(reading_id=str(reading.id))
 
@@ -327,16 +327,16 @@ def _dead_letter(reading: Reading, status: CaseStatus) -> dict[str, Any]:
 
 
 def _mine(session: Session, claim: Claim, **values: Any) -> None:
-    won = session.execute(
+    won = database.changed(
+        session,
         update(Reading)
         .where(
             Reading.id == claim.reading_id,
             Reading.status == ReadingStatus.RUNNING,
             Reading.attempt == claim.attempt,
         )
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+        .values(**values),
+    )
     if won != 1:
         raise LeaseLost(reading_id=str(claim.reading_id))
 

@@ -32,12 +32,12 @@ def move_case(
     before = case.status
     if to is not before:
         lifecycle.check(before, to)
-    won = session.execute(
+    won = database.changed(
+        session,
         update(Case)
         .where(Case.id == case.id, Case.status == before, Case.version == case.version)
-        .values(status=to, version=Case.version + 1, updated_at=database.now(session), **values)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+        .values(status=to, version=Case.version + 1, updated_at=database.now(session), **values),
+    )
     if won != 1:
         raise LostRace(case_id=str(case.id))
     session.refresh(case)
@@ -100,12 +100,12 @@ def move_offer(
     """Move one offer or raise LostRace; the case row was changed before in the same unit."""
     before = offer.status
     lifecycle.check(before, to)
-    won = session.execute(
+    won = database.changed(
+        session,
         update(Offer)
         .where(Offer.id == offer.id, Offer.status == before)
-        .values(status=to, **values)
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # CursorResult
+        .values(status=to, **values),
+    )
     if won != 1:
         raise LostRace(offer_id=str(offer.id))
     session.refresh(offer)

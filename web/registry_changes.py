@@ -84,15 +84,14 @@ def _update(
 ) -> int:
     try:
         with db.begin_nested():
-            result = db.execute(
+            return database.changed(
+                db,
                 update(table)
                 .where(table.id == id_, table.version == version)
-                .values(**values, version=version + 1)
-                .execution_options(synchronize_session=False)
+                .values(**values, version=version + 1),
             )
     except IntegrityError as error:
         raise Conflict("this name is taken") from error
-    return int(result.rowcount)  # type: ignore[attr-defined]  # CursorResult
 
 
 def add_account(db: Session, who: Actor, account: Account) -> tuple[Account, str]:
