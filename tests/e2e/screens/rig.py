@@ -137,6 +137,18 @@ def cancel(installation: Installation, case_id: str) -> None:
     installation.crew().call("POST", f"/cases/{case_id}/cancel", json={"reason": "the test ends"})
 
 
+def until(page: Page, expression: str) -> None:
+    """Wait for a JavaScript expression to be true.
+
+    Page.wait_for_function lets the page itself evaluate a string whenever the first look is too
+    early, and our Content-Security-Policy forbids that.
+    """
+    over = time.monotonic() + PATIENCE_MS / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < over, f"never true: {expression}"
+        page.wait_for_timeout(50)
+
+
 def wait_for(true: Callable[[], Any], what: str, patience_s: float = PATIENCE_MS / 1000) -> None:
     """Ask until it is so."""
     until = time.monotonic() + patience_s

@@ -14,6 +14,7 @@ from tests.e2e.screens.rig import (
     cancel,
     read_by_ai,
     submit,
+    until,
 )
 
 INK = """() => {
@@ -42,10 +43,10 @@ def test_the_whole_film_opens_in_the_viewer(
     expect(viewer).to_have_attribute("data-loaded", "true")
     expect(viewer).to_contain_text("not for diagnosis")
     expect(viewer.locator(".viewer-state")).to_contain_text("128")
-    er.wait_for_function(f"({INK})() > 1")
+    until(er, f"({INK})() > 1")
     bright = er.evaluate(INK)
     viewer.get_by_role("button", name="Invert").click()
-    er.wait_for_function(f"Math.abs(({INK})() - {bright}) > 5")
+    until(er, f"Math.abs(({INK})() - {bright}) > 5")
     assert axe(er) == []
     if pictures:
         er.screenshot(path=pictures / "emergency-room-viewer.png")
