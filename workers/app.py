@@ -25,6 +25,8 @@ from workers.process import process
 MAIN = os.getpid()
 MUTE_S = 10.0
 """A child begins a task that it was handed within milliseconds."""
+REAP_S = 0.1
+"""How often a pool looks for a child that ended."""
 
 app = make_celery(settings.from_env())
 inference.register(app)
@@ -103,6 +105,9 @@ def _beat(sender: Any, **_: object) -> None:
 
     beat()
     sender.timer.call_repeatedly(mine.settings.sweep_s, beat)
+    # The pool hears of a child's end a moment before the kernel lets it be reaped, looks in vain,
+    # and would look again after 5 s: all that time nobody reads (celery 5.7, issue 9588).
+    sender.timer.call_repeatedly(REAP_S, sender.pool.maintain_pool)
 
 
 @setup_logging.connect

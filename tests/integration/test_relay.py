@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 from sqlalchemy import update
@@ -226,6 +227,21 @@ def worker(city: City) -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
     text = log.read_text()
     assert "Traceback" not in text, text
+
+
+def test_a_pool_replaces_a_killed_child_at_once(worker):
+    """Its own look comes every 5 s only; ten kills in a row would be lucky without ours."""
+    pool = psutil.Process(worker.pid)
+    longest_s = 0.0
+    for _ in range(10):
+        wait_for(pool.children, 60)
+        [child] = pool.children()
+        time.sleep(0.5)  # it is up
+        child.kill()
+        began = time.monotonic()
+        wait_for(lambda gone=child.pid: [c for c in pool.children() if c.pid != gone], 20)
+        longest_s = max(longest_s, time.monotonic() - began)
+    assert longest_s < 2.5
 
 
 def test_a_real_worker_takes_the_step(city: City, relay: Relay, worker):
