@@ -101,6 +101,20 @@ def claim(session: Session, settings: Settings, kind: ReadingKind, owner: str) -
     )
 
 
+def ring_again(session: Session, reading_id: UUID) -> None:
+    """Make a reading due at once whose bell another film answered, if it still waits.
+
+    Films are claimed by urgency and age, not by bell: one that was committed later but is older
+    takes the bell of another, whose next would come with the sweep, seconds later.
+    """
+    now = database.now(session)
+    waits = update(Reading).where(
+        Reading.id == reading_id, Reading.status == ReadingStatus.PENDING, Reading.due_at > now
+    )
+    if database.changed(session, waits.values(due_at=now)):
+        events.work_due(session)
+
+
 def renew(session: Session, settings: Settings, claim: Claim) -> None:
     """Lengthen the lease, or raise LeaseLost."""
     _mine(session, claim, lease_until_at=database.now(session) + _lease(settings))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from celery import Celery
 
@@ -59,11 +60,11 @@ def register(app: Celery) -> None:
 
     @app.task(name=Task.CLASSIFY.value)
     def classify(reading_id: str) -> None:
-        work(ReadingKind.CLASSIFY, classify_film)
+        work(ReadingKind.CLASSIFY, UUID(reading_id), classify_film)
 
     @app.task(name=Task.DETECT.value)
     def detect(reading_id: str) -> None:
-        work(ReadingKind.DETECT, detect_film)
+        work(ReadingKind.DETECT, UUID(reading_id), detect_film)
 
     @app.task(name=Task.CANARY_CLASSIFY.value)
     def canary_classify(sent_at: str) -> None:
@@ -74,14 +75,17 @@ def register(app: Celery) -> None:
         sing(Queue.DETECT, sent_at, lambda mine: _served_detector(mine).read(sample()))
 
 
-def work(kind: ReadingKind, read: Callable[[Process, Claim], Outcome]) -> None:
-    """Answer one bell: whichever film of this kind is most urgent, if any still waits."""
+def work(kind: ReadingKind, rung: UUID, read: Callable[[Process, Claim], Outcome]) -> None:
+    """Answer the bell of one reading: whichever film of this kind is most urgent, if any waits."""
     mine = process()
     mine.tuned.refresh()
     log = logs.logger().bind(kind=kind.value)
     claim = mine.record.again(lambda s: reading.claim(s, mine.settings, kind, mine.owner))
     if claim is None:
         return
+    if claim.reading_id != rung:
+        with suppress(DatabaseBusy):  # the sweep rings for it then
+            mine.record.again(lambda s: reading.ring_again(s, rung))
     log = log.bind(case_id=str(claim.case_id), attempt=claim.attempt)
     try:
         try:

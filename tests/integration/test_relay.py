@@ -11,22 +11,30 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import psutil
 import pytest
 import redis
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from broker import database, events, hints
+from broker.imagestore import ImageStore
 from broker.lifecycle import CaseStatus, ReadingKind
 from broker.queues import CANARIES, Queue
 from broker.record import Record
 from broker.relay import WAKE_CHANNEL, Relay
 from broker.settings import Settings
 from broker.tables import Reading
+from broker.tuning import Tuned
+from dispatch.reading import Claim
 from tests.integration.city import City
 from tests.servers import RedisServer
+from workers import inference
+from workers.inference import Outcome
+from workers.process import Process
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,6 +109,34 @@ def test_what_redis_lost_is_rung_again(city: City, relay: Relay, client):
     time.sleep(city.settings.sweep_s * 1.4)
     assert relay.ring() == 2
     assert client.llen("goldentime:classify") == client.llen("goldentime:detect") == 1
+
+
+def test_a_bell_that_an_older_film_took_is_rung_again(
+    city: City, relay: Relay, client, monkeypatch
+):
+    """A film that was begun earlier but committed later is claimed first, by another's bell."""
+    younger = city.submit_film([ReadingKind.CLASSIFY])
+    assert relay.ring() == 1
+    older = city.submit_film([ReadingKind.CLASSIFY])
+    with city.record.write() as session:
+        found = {row.case_id: row for row in session.scalars(select(Reading))}
+        found[older].created_at = found[younger].created_at - timedelta(seconds=1)
+    mine = Process(Tuned(city.record), city.record, ImageStore(city.settings), "worker 1")
+    monkeypatch.setattr(inference, "process", lambda: mine)
+    read: list[UUID] = []
+
+    def note(_: Process, claim: Claim) -> Outcome:
+        read.append(claim.case_id)
+        return [], {"name": "n"}, {}
+
+    client.delete("goldentime:classify")  # a worker took the bell
+    inference.work(ReadingKind.CLASSIFY, found[younger].id, note)
+    assert read == [older]
+    assert relay.ring() == 1
+    client.delete("goldentime:classify")
+    inference.work(ReadingKind.CLASSIFY, found[younger].id, note)
+    assert read == [older, younger]
+    assert relay.ring() == 0
 
 
 def test_two_relays_at_once_do_no_harm(city: City, relay: Relay, client):
