@@ -48,8 +48,7 @@ function keep(offer) {
 async function fetchOffer(id) {
   try {
     keep(await api("GET", `/offers/${id}`));
-    unconfirmed.delete(id);
-    heard();
+    unconfirmed.delete(id); // one offer's answer says nothing of the others: not heard()
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     if (problem.status === 404) offers.delete(id);
@@ -88,16 +87,19 @@ function onEvent(entry) {
     if (entry.type === "offer.assigned") notice(t("er.assigned", { reason: entry.body.reason }), "bad");
     if (entry.type === "offer.requested") notice(t("er.new_request", { level: acuityWords(entry.body.acuity) }));
     if (entry.type === "offer.reminded") unseen.add(id);
-    // What a withdrawal says needs no further question: nobody may act on it for a moment longer.
-    if (["offer.withdrawn", "offer.expired"].includes(entry.type) && offers.has(id)) {
-      const { case: _, ...gone } = offers.get(id);
-      keep({ ...gone, status: entry.body.offer_status, ended_reason: entry.body.reason ?? null });
-      show();
-    }
+    if (["offer.withdrawn", "offer.expired"].includes(entry.type)) gone(id, entry.body.offer_status, entry.body.reason);
     fetchOffer(id);
   } else {
     for (const offer of offers.values()) if (offer.case_id === entry.case_id) fetchOffer(offer.id);
   }
+}
+
+/** What a withdrawal says needs no further question: nobody may act on it for a moment longer. */
+function gone(id, status, reason) {
+  if (!offers.has(id)) return;
+  const { case: _, ...rest } = offers.get(id);
+  keep({ ...rest, status, ended_reason: reason ?? null });
+  show();
 }
 
 /** Those that wait for us first, the most urgent and the shortest time first of all. */
@@ -231,6 +233,7 @@ function sayReceived() {
 }
 
 document.addEventListener("visibilitychange", sayReceived);
+document.addEventListener("connection", show); // "yours" is said only while it is known
 // A hand on this screen has seen what is on it: the tone stops until something new comes.
 for (const sign of ["pointerdown", "keydown"]) {
   document.addEventListener(sign, () => {
@@ -262,6 +265,8 @@ actions.decide = (button) => {
       show();
     } catch (problem) {
       if (problem.code === "network") unconfirmed.set(id, decision);
+      // Refused: this page was behind, and may be so still.
+      if (["already_taken", "offer_gone"].includes(problem.code)) gone(id, "withdrawn", problem.more.reason ?? "placed_elsewhere");
       throw problem;
     } finally {
       await fetchOffer(id); // whatever happened, show what is true now

@@ -37,7 +37,7 @@ function header(offer, shown, held) {
   const known = minutes !== null && minutes !== undefined;
   const late = waits && Date.parse(offer.answer_by_at) <= serverNow();
   const over = held && ["closed", "cancelled"].includes(shown?.status);
-  const state = held && shown ? (over ? t(`case.status.${shown.status}`) : t(shown.status === "assigned" ? "er.yours_unacknowledged" : `er.yours_${shown.status}`)) : offerState(offer);
+  const state = held && shown ? heldWords(shown, over) : offerState(offer);
   return el(
     "header",
     { class: "offer-heading" },
@@ -65,6 +65,13 @@ function header(offer, shown, held) {
     late ? el("p", { class: "note" }, t("er.late")) : null,
     offer.status === "accepted_with_delay" ? el("p", { class: "note warn" }, t("er.counter_waits", { n: offer.delay_min })) : null,
   );
+}
+
+/** Whose a patient is; without contact nobody knows, since it may have been given back meanwhile. */
+function heldWords(shown, over) {
+  if (over) return t(`case.status.${shown.status}`);
+  if (document.body.classList.contains("state-unknown")) return t("er.yours_unknown");
+  return t(shown.status === "assigned" ? "er.yours_unacknowledged" : `er.yours_${shown.status}`);
 }
 
 function body(offer, shown) {

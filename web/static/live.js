@@ -6,6 +6,7 @@ import { api, config, el, paint, Problem, t, time } from "./page.js";
 const SILENT_MS = 7000; // the stream beats every 5 s
 const LOST_MS = 10000;
 const POLL_MS = 3000;
+const LOOK_MS = 500; // what is lost must be called so within LOST_MS, not a second later
 
 const connection = document.getElementById("connection");
 const lost = document.getElementById("lost");
@@ -26,6 +27,7 @@ export function showConnection(direct) {
     connection.dataset.state = state;
     paint(connection, el("span", { class: "dot", "aria-hidden": "true" }), t(`connection.${state}`));
     document.body.classList.toggle("state-unknown", unknown);
+    document.dispatchEvent(new CustomEvent("connection", { detail: state }));
     lost.hidden = !unknown;
     if (unknown) {
       const since = heardAt
@@ -60,6 +62,9 @@ export function follow({ onEvent, reload }) {
   let ended = false;
   let wasUnknown = false;
   let failures = 0;
+  let polledAt = 0;
+  let missing = false; // there is more than the screen shows, whatever the stream says
+  let askAgain = false; // a question of the page's own got no answer
 
   function take(entry) {
     if (entry.seq <= after) return; // a replay, or the other channel was quicker
@@ -67,10 +72,22 @@ export function follow({ onEvent, reload }) {
     onEvent(entry);
   }
 
-  function alive() {
+  /** From the stream: numbers have no gaps, so one that is missing was lost or overtaken. */
+  function takeNext(entry) {
+    if (entry.seq > after + 1) catchUp();
+    else take(entry);
+  }
+
+  function catchUp() {
+    missing = true;
+    poll();
+  }
+
+  function alive(event) {
     streamHeardAt = Date.now();
     failures = 0;
-    heard();
+    if (event.type === "heartbeat" && JSON.parse(event.data).seq > after) catchUp();
+    if (!missing) heard();
     show();
   }
 
@@ -81,10 +98,15 @@ export function follow({ onEvent, reload }) {
     source.addEventListener("heartbeat", alive);
     for (const type of EVENTS) {
       source.addEventListener(type, (event) => {
-        alive();
-        take(JSON.parse(event.data));
+        takeNext(JSON.parse(event.data));
+        alive(event);
       });
     }
+    // The server counts from somewhere else, as after a restore: everything may be new.
+    source.addEventListener("hello", (event) => {
+      after = JSON.parse(event.data).seq;
+      reload();
+    });
     source.onerror = () => {
       // Reconnect by hand, so that the number we ask for is the last one of either channel.
       source.close();
@@ -96,12 +118,18 @@ export function follow({ onEvent, reload }) {
   async function poll() {
     if (polling || ended) return;
     polling = true;
+    polledAt = Date.now();
     try {
       for (;;) {
         const page = await api("GET", `/inbox?after=${after}`, undefined, { timeoutMs: 8000 });
-        heard();
         page.events.forEach(take);
         if (page.events.length < 200) break;
+      }
+      missing = false;
+      heard();
+      if (askAgain) {
+        askAgain = false;
+        reload();
       }
     } catch (problem) {
       if (problem instanceof Problem && problem.status === 401) {
@@ -122,10 +150,21 @@ export function follow({ onEvent, reload }) {
     wasUnknown = unknown;
   }
 
+  function look() {
+    const silent = missing || Date.now() - streamHeardAt >= SILENT_MS;
+    if (silent && Date.now() - polledAt >= POLL_MS) poll();
+    show();
+  }
+
+  // A stream that beats proves nothing while questions stay without an answer.
+  document.addEventListener("unanswered", () => {
+    missing = askAgain = true;
+  });
+
   open();
-  setInterval(() => Date.now() - streamHeardAt >= SILENT_MS && poll(), POLL_MS);
-  setInterval(show, 1000);
-  document.addEventListener("visibilitychange", () => !document.hidden && poll());
+  setInterval(look, LOOK_MS);
+  // A page that was out of sight has slept: first what it knows no more, then what is new.
+  document.addEventListener("visibilitychange", () => document.hidden || (show(), poll()));
 }
 
 // EventSource tells only of types that are asked for by name.

@@ -142,7 +142,13 @@ export async function api(method, path, body, { headers = {}, timeoutMs = 15000 
   }
 }
 
+/** A question without an answer leaves something old on the screen: live.js hears of it. */
+function unanswered(change) {
+  if (!change) document.dispatchEvent(new CustomEvent("unanswered"));
+}
+
 async function request(method, path, body, headers, timeoutMs) {
+  const change = !["GET", "HEAD"].includes(method);
   const options = { method, headers: { Accept: "application/json", ...headers } };
   if (csrfToken) options.headers["X-CSRFToken"] = csrfToken;
   if (body instanceof FormData) {
@@ -157,8 +163,10 @@ async function request(method, path, body, headers, timeoutMs) {
     answer = await fetch(`/api/v1${path}`, { ...options, signal: AbortSignal.timeout(timeoutMs) });
     text = await answer.text();
   } catch {
+    unanswered(change);
     throw new Problem(0, "network");
   }
+  if (answer.status >= 500) unanswered(change);
   const date = Date.parse(answer.headers.get("Date") ?? "");
   // Date has whole seconds: correct only what is clearly wrong.
   if (date && Math.abs(date - Date.now()) > 2000) clockOffsetMs = date - Date.now();

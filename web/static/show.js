@@ -154,6 +154,14 @@ export function heading(shown, ...more) {
         t("case.received_at", { time: time(shown.received_at) }),
       ].join(" · "),
     ),
+    outcome(shown.outcome),
     more,
   );
+}
+
+/** What became of the patient, as the ER told the crew. */
+function outcome(told) {
+  return told
+    ? el("p", { class: "note outcome-told" }, el("strong", {}, told.diagnosis), ` · ${word("disposition", told.disposition)} · ${time(told.recorded_at)}`)
+    : null;
 }

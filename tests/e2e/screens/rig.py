@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request
 
 from tests.e2e.conftest import Installation
 from web import cli, demo
@@ -130,6 +130,19 @@ def read_by_ai(installation: Installation, case_id: str) -> None:
         return bool(image) and all(r["status"] == "done" for r in image["readings"])
 
     wait_for(done, "readings")
+
+
+def offer_of(installation: Installation, case_id: str, who: str) -> str:
+    """The id of the offer of a case that stands on an ER's screen."""
+    room = dict(installation.people.names)[who]
+    offers = installation.crew().call("GET", f"/cases/{case_id}")["offers"]
+    return str(next(o["id"] for o in offers if o["emergency_room"]["name"] == room))
+
+
+def opened(page: Page, case_id: str) -> Locator:
+    """The ER's opened case, picked from its list, with answers that may be pressed."""
+    page.locator(f'.row-button[data-id="{case_id}"]').first.click()
+    return page.locator(f'article[data-id="{case_id}"]')
 
 
 def cancel(installation: Installation, case_id: str) -> None:
