@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import case as sql_case, select
 
 from broker import database, events
+from broker.errors import NotFound
 from broker.lifecycle import LIVE_CASES, CaseStatus, Role
 from broker.tables import Case, Directive, EmergencyRoom
-from dispatch import access, assigning, directives, offers, routing, shortages
-from web import schemas
+from dispatch import access, assigning, control_log, directives, offers, routing, shortages
+from dispatch.control_log import CaseAlarm, Entry
+from web import schemas, schemas_control_room
 from web.auth import actor, allow
+from web.board import names_of
 from web.bodies import Room
 from web.presenting import case_picture, case_pictures, offer_picture
 from web.state import here
@@ -133,6 +137,46 @@ def proceed(case_id: UUID) -> dict[str, Any]:
             s, state.settings, who, assigning.proceed(s, state.settings, who, case_id)
         )
     )
+
+
+@blueprint.route("/log", methods=["GET"])
+@blueprint.response(200, schemas_control_room.LogEntryOut(many=True))
+@allow(Role.CONTROL_ROOM)
+def log() -> list[dict[str, Any]]:
+    """Alarms that were taken and calls that were made for live cases, oldest first."""
+    with here().record.read() as session:
+        return _named(session, control_log.of_live_cases(session, actor()))
+
+
+@blueprint.route("/cases/<uuid:case_id>/alarms/<alarm>/take", methods=["POST"])
+@blueprint.response(200, schemas_control_room.LogEntryOut)
+@allow(Role.CONTROL_ROOM)
+def take_alarm(case_id: UUID, alarm: str) -> dict[str, Any]:
+    """Take a case's alarm: it falls silent for everybody, and your name stands beside it."""
+    who = actor()
+    try:
+        which = CaseAlarm(alarm)
+    except ValueError:
+        raise NotFound(f"a case has no alarm {alarm!r}") from None
+    return here().record.again(lambda s: _named(s, [control_log.take(s, who, case_id, which)])[0])
+
+
+@blueprint.route("/cases/<uuid:case_id>/calls", methods=["POST"])
+@blueprint.arguments(schemas_control_room.CallIn)
+@blueprint.response(201, schemas_control_room.LogEntryOut)
+@allow(Role.CONTROL_ROOM)
+def write_call(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
+    """Write down a telephone call about a case: with whom, and what was said."""
+    who = actor()
+    return here().record.again(
+        lambda s: _named(s, [control_log.telephoned(s, who, case_id, data["to"], data["said"])])[0]
+    )
+
+
+def _named(session: Any, entries: Any) -> list[dict[str, Any]]:
+    found: list[Entry] = list(entries)
+    names = names_of(session, (entry.by for entry in found))
+    return [{**asdict(entry), "by_name": names.get(entry.by, entry.by)} for entry in found]
 
 
 @blueprint.route("/shortages", methods=["GET"])

@@ -4,8 +4,11 @@ import { actions, api, el, paint, press, Problem, roomName, serverNow, session, 
 import { follow, heard } from "./live.js";
 import { loadMessages, messages, unread, wireMessages } from "./messages.js";
 import { choosing, waitsForUs, wireChoosing } from "./choosing.js";
+import { calls, loadLog, takenBy, taking, wireLog } from "./control_log.js";
+import { drawMap } from "./map.js";
 import { feedLine, showShortages } from "./shortage.js";
 import { clinical, heading, offers, toggleBoxes } from "./show.js";
+import { muted, muteWords, ring, wireSound } from "./sound.js";
 
 const OVER = new Set(["closed", "cancelled"]);
 const UNCONFIRMED_MS = 15000;
@@ -14,6 +17,7 @@ const CANCELLABLE = new Set(["received", "offering", "unplaced", "assigned", "ac
 const cases = new Map();
 const silent = new Map(); // case id to the version at which "no news" was raised
 const few = new Set(); // cases for which fewer suitable hospitals were left than are asked
+const title = document.title;
 let rooms = [];
 
 function keep(found) {
@@ -45,6 +49,7 @@ async function reload() {
     for (const id of [...cases.keys()]) if (!listed.has(id)) cases.delete(id);
     live.forEach(keep);
     for (const id of listed) loadMessages(id, show);
+    loadLog(show);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
   }
@@ -65,7 +70,8 @@ function onEvent(entry) {
   if (!entry.case_id) return;
   if (entry.type === "alarm.no_news") silent.set(entry.case_id, entry.body.version);
   if (entry.type === "alarm.few_suitable") few.add(entry.case_id);
-  if (entry.type.startsWith("message.")) loadMessages(entry.case_id, show);
+  if (["case.alarm_taken", "case.telephoned"].includes(entry.type)) loadLog(show);
+  else if (entry.type.startsWith("message.")) loadMessages(entry.case_id, show);
   else fetchCase(entry.case_id);
 }
 
@@ -80,9 +86,12 @@ function alarmOf(shown) {
   return silent.get(shown.id) === shown.version ? "no_news" : null;
 }
 
+const untaken = (shown) => alarmOf(shown) && !takenBy(shown.id, alarmOf(shown));
+
 function show() {
   const list = [...cases.values()].sort(
     (a, b) =>
+      Number(!untaken(a)) - Number(!untaken(b)) ||
       Number(!alarmOf(a)) - Number(!alarmOf(b)) ||
       (a.acuity ?? 3) - (b.acuity ?? 3) ||
       a.received_at.localeCompare(b.received_at),
@@ -96,13 +105,31 @@ function show() {
     document.getElementById("cases"),
     list.length ? list.map(card) : el("p", { class: "quiet empty" }, t("control.no_cases")),
   );
+  const calling = list.filter(untaken);
+  ring(calling.map((shown) => (shown.status === "unplaced" ? 1 : (shown.acuity ?? 3))));
+  document.title = calling.length ? `(${calling.length}) ${title}` : title;
+  const how = muted() ? "on" : "quarter";
+  paint(document.getElementById("sound"), muteWords(), " ", el("button", { type: "button", class: "plain", "data-do": "mute", "data-how": how }, t(`er.mute_${how}`)));
+  drawMap(document.getElementById("map"), { points: points(list), lines: lines(list), onPress: (id) => cases.has(id) && openCase(id) });
+}
+
+function points(list) {
+  return [
+    ...rooms.map((room) => ({ id: room.id, kind: "emergency_room", name: roomName(room), latitude: room.latitude, longitude: room.longitude })),
+    ...list.map((shown) => ({ id: shown.id, kind: "ambulance", name: `${shown.call_sign} · ${t(`case.status.${shown.status}`)}`, latitude: shown.latitude, longitude: shown.longitude, loud: Boolean(alarmOf(shown)) })),
+  ];
+}
+
+/** From each ambulance to the ER that holds its patient. */
+function lines(list) {
+  return list.flatMap((shown) => shown.offers.filter((offer) => offer.status === "accepted").map((offer) => [shown.id, offer.emergency_room.id]));
 }
 
 function alarmLine(shown) {
   const kind = alarmOf(shown);
   return el(
     "p",
-    { class: "alarm", "data-key": `${shown.id}-${kind}` },
+    { class: takenBy(shown.id, kind) ? "alarm taken" : "alarm", "data-key": `${shown.id}-${kind}` },
     el("strong", {}, t(`alarm.${kind}`)),
     " ",
     t("case.unit", { call_sign: shown.call_sign }),
@@ -112,6 +139,8 @@ function alarmLine(shown) {
       { type: "button", "data-do": "openCase", "data-case": shown.id },
       t("alarm.show"),
     ),
+    " ",
+    taking(shown, kind),
   );
 }
 
@@ -134,6 +163,7 @@ function card(shown) {
     offers(shown.id, shown.offers),
     choosing(shown, rooms),
     clinical(shown),
+    calls(shown, rooms),
     messages(shown.id, held ? ["ambulance", "emergency_room"] : ["ambulance"]),
     CANCELLABLE.has(shown.status) ? cancelForm(shown) : null,
   );
@@ -173,12 +203,14 @@ actions.toggleBoxes = (button) => {
   toggleBoxes(button.dataset.case);
   show();
 };
-actions.openCase = (button) => {
-  const node = document.getElementById(`case-${button.dataset.case}`);
+actions.openCase = (button) => openCase(button.dataset.case);
+
+function openCase(id) {
+  const node = document.getElementById(`case-${id}`);
   node.open = true;
   node.scrollIntoView({ block: "start" });
   node.querySelector("summary").focus();
-};
+}
 
 document.addEventListener("submit", (event) => {
   const id = event.target.dataset.cancel;
@@ -195,6 +227,8 @@ document.addEventListener("submit", (event) => {
 
 wireMessages(show);
 wireChoosing(fetchCase, show);
+wireLog(show);
+wireSound(show);
 session()
   .then((who) => paint(document.getElementById("who"), who.display_name))
   .catch(() => {});

@@ -201,6 +201,8 @@ const EVENTS = [
   "alarm.bed_feed",
   "alarm.control_room_chooses",
   "case.directive",
+  "case.alarm_taken",
+  "case.telephoned",
   "offer.assigned",
   "bed_feed.back",
   "beds.changed",

@@ -9,7 +9,8 @@ const maps = new WeakMap(); // the element to its map
 /**
  * Draw into `node`, which must have a size: points {id, latitude, longitude, kind, name, loud} of
  * kind "ambulance" or "emergency_room", and lines [[from id, to id], …]. Again: they move.
- * `onPress(id)` hears which point was pressed. Fits the view only while nobody has moved it.
+ * `onPress(id)` hears which point was pressed, by mouse or finger only: points lie over each other,
+ * so a list beside the map must open the same. Fits the view only while nobody has moved it.
  */
 export async function drawMap(node, { points, lines = [], onPress = null }) {
   const L = await vendored("leaflet");
@@ -27,9 +28,9 @@ export async function drawMap(node, { points, lines = [], onPress = null }) {
       className: `map-point map-${point.kind}${point.loud ? " loud" : ""}`,
       iconSize: [30, 30],
     });
-    const marker = L.marker([point.latitude, point.longitude], { icon, alt: point.name, title: point.name, keyboard: Boolean(onPress) });
+    const marker = L.marker([point.latitude, point.longitude], { icon, alt: point.name, title: point.name, keyboard: false });
     marker.bindTooltip(Object.assign(document.createElement("span"), { textContent: point.name }), { permanent: placed.length <= 6, direction: "right", offset: [14, 0] });
-    if (onPress) marker.on("click keypress", () => onPress(point.id));
+    if (onPress) marker.on("click", () => onPress(point.id));
     marker.addTo(drawn.layer);
   }
   if (!drawn.moved && placed.length) {

@@ -28,6 +28,9 @@ def test_only_the_control_room_chooses(house: House) -> None:
         ("PUT", f"{path}/directives/{room}", {"json": said}),
         ("DELETE", f"{path}/directives/{room}", {}),
         ("POST", f"{path}/proceed", {}),
+        ("GET", "/control-room/log", {}),
+        ("POST", f"{path}/alarms/unplaced/take", {}),
+        ("POST", f"{path}/calls", {"json": {"to": "ER", "said": WHY}}),
         ("POST", f"{path}/assign", {"json": {"emergency_room_id": room, "reason": WHY}}),
     ]
     others = (house.crew, house.er(house.rooms[0]), house.operations, house.admin)
@@ -36,7 +39,7 @@ def test_only_the_control_room_chooses(house: House) -> None:
             assert who(method, address, **more).status_code == 403, address
         assert house.nobody(method, address, **more).status_code == 401, address
     statuses = [house.control(*call[:2], **call[2]).status_code for call in calls]
-    assert statuses == [200, 200, 200, 204, 409, 200]
+    assert statuses == [200, 200, 200, 204, 409, 200, 200, 201, 200]
     for who in (house.control, house.operations, house.admin):
         assert who.get("/control-room/shortages").status_code == 200
     for who in (house.crew, house.er(house.rooms[0])):
@@ -152,3 +155,52 @@ def test_shortages_name_no_er(house: House) -> None:
     for wrong in ("0", "745", "x", "NaN"):
         answer = house.control.get(f"/control-room/shortages?hours={wrong}")
         assert answer.status_code == 422
+
+
+def logged(house: House, case_id: Any) -> list[dict[str, Any]]:
+    """What the control room did by hand for a case."""
+    found = house.control.get("/control-room/log").json
+    return [entry for entry in found if entry["case_id"] == str(case_id)]
+
+
+def test_an_alarm_is_taken_once_and_calls_anew_when_the_case_lost_its_place(house: House) -> None:
+    case_id, offers = house.offered()
+    path = f"/control-room/cases/{case_id}"
+    first = house.control.post(f"{path}/alarms/unplaced/take")
+    assert first.status_code == 200, first.text
+    assert (first.json["alarm"], first.json["counts"]) == ("unplaced", True)
+    assert first.json["by_name"]
+    assert house.control.post(f"{path}/alarms/unplaced/take").json["at"] == first.json["at"]
+    assert house.control.post(f"{path}/alarms/nonsense/take").status_code == 404
+    assert (
+        house.control.post(f"/control-room/cases/{uuid4()}/alarms/unplaced/take").status_code == 404
+    )
+    told = house.control.get("/inbox").json["events"][-1]
+    assert (told["type"], told["case_id"]) == ("case.alarm_taken", str(case_id))
+
+    room = offers[0]["emergency_room"]["id"]
+    said = {"emergency_room_id": room, "reason": WHY}
+    assert house.control.post(f"{path}/assign", json=said).status_code == 200
+    passed = house.crew.post(f"/offers/{offers[0]['id']}/pass", json={})
+    assert passed.status_code == 200, passed.text
+    (entry,) = logged(house, case_id)
+    assert entry["counts"] is False, "a new search: the alarm rings again"
+
+
+def test_a_call_is_written_down_with_who_and_when(house: House) -> None:
+    case_id, _ = house.offered()
+    path = f"/control-room/cases/{case_id}/calls"
+    for wrong in ({}, {"to": "ER"}, {"to": "ER", "said": ""}, {"to": "ER\u0007", "said": "yes"}):
+        assert house.control.post(path, json=wrong).status_code == 422, wrong
+    assert logged(house, case_id) == []
+    answer = house.control.post(path, json={"to": "Larch Ferry", "said": "no bed before 14:00"})
+    assert answer.status_code == 201, answer.text
+    (entry,) = logged(house, case_id)
+    assert (entry["did"], entry["to"], entry["said"]) == (
+        "case.telephoned",
+        "Larch Ferry",
+        "no bed before 14:00",
+    )
+    found = house.operations.get(f"/operations/cases/{case_id}/timeline")
+    assert "case.telephoned" in [e["what"] for e in found.json["entries"]]
+    assert "no bed" not in found.text, "operations see that there was a call, not its words"
