@@ -7,7 +7,7 @@ import { choosing, waitsForUs, wireChoosing } from "./choosing.js";
 import { calls, loadLog, takenBy, taking, wireLog } from "./control_log.js";
 import { drawMap } from "./map.js";
 import { feedLine, showShortages } from "./shortage.js";
-import { clinical, heading, offers, toggleBoxes } from "./show.js";
+import { clinical, heading, offers, stateWords, toggleBoxes } from "./show.js";
 import { muted, muteWords, ring, wireSound } from "./sound.js";
 
 const OVER = new Set(["closed", "cancelled"]);
@@ -116,7 +116,7 @@ function show() {
 function points(list) {
   return [
     ...rooms.map((room) => ({ id: room.id, kind: "emergency_room", name: roomName(room), latitude: room.latitude, longitude: room.longitude })),
-    ...list.map((shown) => ({ id: shown.id, kind: "ambulance", name: `${shown.call_sign} · ${t(`case.status.${shown.status}`)}`, latitude: shown.latitude, longitude: shown.longitude, loud: Boolean(alarmOf(shown)) })),
+    ...list.map((shown) => ({ id: shown.id, kind: "ambulance", name: `${shown.call_sign} · ${stateWords(shown)}`, latitude: shown.latitude, longitude: shown.longitude, loud: Boolean(alarmOf(shown)) })),
   ];
 }
 
