@@ -1,7 +1,9 @@
 """The board's figures over time: a sample per minute, folded into hours after some days.
 
-Kept in the record, so that charts survive a restart. Whoever writes the row of a minute also counts
-the histograms on; its key is unique, so two at once write one sample and count once.
+Beside the minutes, each stretch that a point of a longer chart shows is folded once when it is
+over, so that a week is 336 rows to read instead of thousands. Kept in the record, so that charts
+survive a restart. Whoever writes the row of a minute also counts the histograms on; its key is
+unique, so two at once write one sample and count once.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import delete, func, select
@@ -72,6 +75,12 @@ RANGES = {
     "7d": Range(timedelta(days=7), 1800),
 }
 """At most 340 points each: a phone must draw them."""
+FOLDED = {
+    range_.step_s: range_.length + timedelta(days=1)
+    for range_ in RANGES.values()
+    if range_.step_s > MINUTE_S
+}
+"""Spans that are folded beside the minutes, and how long each is kept."""
 
 
 def due(session: Session) -> datetime | None:
@@ -95,6 +104,12 @@ def take(session: Session, minute: datetime, figures: Mapping[str, float | None]
         return False
     since = max(last or minute - timedelta(seconds=MINUTE_S), minute - CATCH_UP)
     stages.count_on(session, since - SETTLE, minute - SETTLE)
+    for span_s, keep in FOLDED.items():
+        if _floor(minute, span_s) == minute:
+            _write_folded(session, span_s, minute - timedelta(seconds=span_s))
+            session.execute(
+                delete(Sample).where(Sample.span_s == span_s, Sample.at < minute - keep)
+            )
     return True
 
 
@@ -142,15 +157,32 @@ def charts(session: Session, name: str) -> dict[str, Any]:
     slots = int(range_.length.total_seconds()) // range_.step_s
     start = end - timedelta(seconds=range_.step_s * (slots - 1))
     by_slot: list[list[Mapping[str, Any]]] = [[] for _ in range(slots)]
-    rows = session.execute(
-        select(Sample.span_s, Sample.at, Sample.figures)
-        .where(Sample.at >= start, Sample.at <= now)
-        .order_by(Sample.at)
-    )
-    for span_s, at, figures in rows:
-        first = int((at - start).total_seconds()) // range_.step_s
-        for slot in range(first, min(slots, first + max(1, span_s // range_.step_s))):
-            by_slot[slot].append(figures)
+
+    def read(first_slot: int, end_slot: int, *spans: int) -> None:
+        since = start + timedelta(seconds=range_.step_s * first_slot)
+        until = start + timedelta(seconds=range_.step_s * end_slot)
+        rows = session.execute(
+            select(Sample.span_s, Sample.at, Sample.figures)
+            .where(
+                Sample.span_s.in_(spans),
+                Sample.at > since - timedelta(seconds=max(spans)),  # an hour that began before
+                Sample.at < until,
+            )
+            .order_by(Sample.at)
+        )
+        for span_s, at, figures in rows:
+            first = (at - start) // timedelta(seconds=range_.step_s)
+            last = first + max(1, span_s // range_.step_s)
+            for slot in range(max(first, first_slot), min(end_slot, last)):
+                by_slot[slot].append(figures)
+
+    if range_.step_s in FOLDED:
+        read(0, slots, range_.step_s)
+    # What is not folded (yet): the stretch that is under way, and any in which nobody folded.
+    bare = [slot for slot in range(slots) if not by_slot[slot]]
+    for _, run in groupby(enumerate(bare), key=lambda pair: pair[1] - pair[0]):
+        missing = [slot for _, slot in run]
+        read(missing[0], missing[-1] + 1, MINUTE_S, HOUR_S)
     begin_s = int(start.timestamp())
     return {
         "range": name,
@@ -180,20 +212,37 @@ def thin_due(session: Session, days: int) -> datetime | None:
 
 def thin(session: Session, hour: datetime) -> None:
     """Fold the minutes of one hour into one row; a second call changes nothing."""
-    until = hour + timedelta(seconds=HOUR_S)
-    where = (Sample.span_s == MINUTE_S, Sample.at >= hour, Sample.at < until)
-    rows = session.scalars(select(Sample.figures).where(*where)).all()
-    if not rows:
+    if not _write_folded(session, HOUR_S, hour):
         return
+    session.execute(
+        delete(Sample).where(
+            Sample.span_s == MINUTE_S,
+            Sample.at >= hour,
+            Sample.at < hour + timedelta(seconds=HOUR_S),
+        )
+    )
+    session.execute(delete(Sample).where(Sample.at < hour - KEEP_HOURS))
+
+
+def _write_folded(session: Session, span_s: int, begin: datetime) -> bool:
+    """Fold the minutes of a stretch into one row beside them; False when there are none."""
+    rows = session.scalars(
+        select(Sample.figures).where(
+            Sample.span_s == MINUTE_S,
+            Sample.at >= begin,
+            Sample.at < begin + timedelta(seconds=span_s),
+        )
+    ).all()
+    if not rows:
+        return False
     figures = {key: fold([row.get(key) for row in rows], how) for key, how in SERIES.items()}
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     session.execute(
         dialect.insert(Sample)
-        .values(span_s=HOUR_S, at=hour, figures=_rounded(figures))
+        .values(span_s=span_s, at=begin, figures=_rounded(figures))
         .on_conflict_do_nothing()
     )
-    session.execute(delete(Sample).where(*where))
-    session.execute(delete(Sample).where(Sample.at < hour - KEEP_HOURS))
+    return True
 
 
 def _rounded(figures: Mapping[str, float | None]) -> dict[str, float]:

@@ -94,6 +94,7 @@ def _measure(settings: Settings, cases: int) -> dict[str, float]:
         "throughput": board.throughput,
         "alarms": lambda s: alarms.conditions(s, settings),
         "a minute's sample": lambda s: history.figures_now(s, None),
+        "charts, 24 hours": lambda s: history.charts(s, "24h"),
         "charts, 7 days": lambda s: history.charts(s, "7d"),
         "cases behind a stage": lambda s: board.slowest(s, Stage.ASSIGNED, 24.0),
         "find by prefix": lambda s: board.find(s, some.hex[:6]),
@@ -153,6 +154,10 @@ def fill(record: Record, cases: int) -> UUID:
         week = [now - timedelta(minutes=minute) for minute in range(2 * 24 * 60)]
         year = [now - timedelta(hours=hour) for hour in range(2 * 24, 8760)]
         spans = [(60, at) for at in week] + [(3600, at) for at in year]
+        for span_s, keep in history.FOLDED.items():
+            step = timedelta(seconds=span_s)
+            newest = history._floor(now, span_s) - step
+            spans += [(span_s, newest - step * back) for back in range(keep // step)]
         session.execute(
             insert(Sample), [{"span_s": s, "at": at, "figures": figures} for s, at in spans]
         )

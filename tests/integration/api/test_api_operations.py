@@ -306,7 +306,9 @@ def test_old_minutes_become_hours_and_charts_keep_their_peaks(house: House) -> N
         assert history.thin_due(db, 2) == hour
         history.thin(db, hour)
         history.thin(db, hour)
-        assert len(db.scalars(select(Sample.span_s)).all()) == 1
+        spans = db.scalars(select(Sample.span_s)).all()
+        assert spans.count(3600) == 1
+        assert spans.count(60) == 0
     week = house.operations.get("/operations/history", query_string={"range": "7d"}).json
     assert len(week["at_s"]) == 336
     assert max(v for v in week["series"]["waiting"] if v is not None) == 40.0
@@ -314,6 +316,30 @@ def test_old_minutes_become_hours_and_charts_keep_their_peaks(house: House) -> N
     assert week["series"]["waiting"].count(None) == 334  # nobody looked: no nought is made up
     answer = house.operations.get("/operations/history", query_string={"range": "9y"})
     assert answer.status_code == 422
+
+
+def test_a_chart_of_folded_stretches_is_that_of_the_minutes(house: House) -> None:
+    """Folded when a stretch is over; where nobody folded, the minutes still count."""
+    with house.record.write() as db:
+        db.execute(Sample.__table__.delete())
+        end = history._floor(database.now(db), 1800)
+        for back in range(3 * 60, -1, -1):
+            at = end - timedelta(minutes=back)
+            history.take(db, at, {"waiting": float(back), "received_per_min": back % 7})
+    folded = {r: house.operations.get(f"/operations/history?range={r}").json for r in ("24h", "7d")}
+    with house.record.write() as db:
+        spans = db.scalars(select(Sample.span_s)).all()
+        assert spans.count(1800) == 6
+        assert spans.count(300) == 36
+        db.execute(Sample.__table__.delete().where(Sample.span_s > 60))
+    for name, chart in folded.items():
+        bare = house.operations.get(f"/operations/history?range={name}").json
+        assert bare["at_s"] == chart["at_s"]
+        for key, points in chart["series"].items():
+            assert bare["series"][key] == pytest.approx(points, abs=0.001), key
+    assert folded["7d"]["series"]["waiting"][-2:] == [30.0, 0.0]
+    with house.record.write() as db:
+        db.execute(Sample.__table__.delete())
 
 
 def test_metrics_are_those_of_the_documents(house: House) -> None:
