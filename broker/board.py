@@ -119,30 +119,51 @@ def by_state(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["weighted_min"], -row["oldest_s"]))
 
 
+class Flow(StrEnum):
+    """What passes through, per minute."""
+
+    RECEIVED = "received"
+    ASSIGNED = "assigned"
+    READINGS = "readings"
+
+
+FLOW_WINDOW = timedelta(minutes=5)
+
+
+def _flow(flow: Flow, since: datetime) -> Select[*tuple[Any, ...]]:
+    """Case id and moment of everything that passed since then."""
+    if flow is Flow.RECEIVED:
+        return select(Case.id, Case.received_at).where(Case.received_at > since)
+    if flow is Flow.ASSIGNED:
+        return select(Case.id, Case.assigned_at).where(
+            Case.received_at > since - stages.EDGE, Case.assigned_at > since
+        )
+    return select(Reading.case_id, Reading.finished_at).where(
+        Reading.kind.in_(tuple(ReadingKind)),
+        Reading.status == ReadingStatus.DONE,
+        Reading.finished_at > since,
+    )
+
+
 def throughput(session: Session) -> dict[str, float]:
     """Per minute, over the last five: cases received, assigned, readings done."""
-    now = database.now(session)
-    since = now - timedelta(minutes=5)
-    received = _number(session, select(func.count(Case.id)).where(Case.received_at > since))
-    assigned = _number(
-        session,
-        select(func.count(Case.id)).where(
-            Case.received_at > since - stages.EDGE, Case.assigned_at > since
-        ),
-    )
-    done = _number(
-        session,
-        select(func.count(Reading.id)).where(
-            Reading.kind.in_(tuple(ReadingKind)),
-            Reading.status == ReadingStatus.DONE,
-            Reading.finished_at > since,
-        ),
-    )
+    since = database.now(session) - FLOW_WINDOW
+    minutes = FLOW_WINDOW.total_seconds() / 60
     return {
-        "received_per_min": received / 5,
-        "assigned_per_min": assigned / 5,
-        "readings_per_min": done / 5,
+        f"{flow}_per_min": _number(
+            session, select(func.count()).select_from(_flow(flow, since).subquery())
+        )
+        / minutes
+        for flow in Flow
     }
+
+
+def flowed(session: Session, flow: Flow) -> list[dict[str, Any]]:
+    """The cases behind a throughput, the newest first."""
+    now = database.now(session)
+    query = _flow(flow, now - FLOW_WINDOW)
+    rows = session.execute(query.order_by(query.selected_columns[1].desc()).limit(LONGEST_LIST))
+    return _briefs(session, _seconds(rows, now))
 
 
 def answer_rates(session: Session, *, by_room: bool = False) -> list[dict[str, Any]]:

@@ -74,14 +74,16 @@ def charts(query: dict[str, Any]) -> dict[str, Any]:
 @blueprint.response(200, schemas.CaseBriefOut(many=True))
 @allow(*WATCHERS)
 def behind(query: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cases behind a figure; name one of `queue`, `stage` and `region`."""
-    if sum(name in query for name in ("queue", "stage", "region")) != 1:
-        raise Invalid("name one of queue, stage and region")
+    """The cases behind a figure; name one of `queue`, `stage`, `region` and `flow`."""
+    if sum(name in query for name in ("queue", "stage", "region", "flow")) != 1:
+        raise Invalid("name one of queue, stage, region and flow")
     with here().record.read() as session:
         if "queue" in query:
             return board.in_queue(session, query["queue"])
         if "stage" in query:
             return board.slowest(session, query["stage"], query["hours"], query.get("acuity"))
+        if "flow" in query:
+            return board.flowed(session, query["flow"])
         return board.unanswered_in(session, query["region"])
 
 

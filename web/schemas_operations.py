@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from marshmallow import Schema, fields, validate
 
+from broker.board import Flow
 from broker.history import RANGES
 from broker.lifecycle import AlarmCode, CaseStatus
 from broker.pauses import LONGEST_MIN
@@ -165,13 +166,14 @@ class HistoryOut(Schema):
 
 
 class BehindQuery(Schema):
-    """Which figure: a queue, a stage (of an acuity), or a region."""
+    """Which figure: a queue, a stage (of an acuity), a region, or what passed of late."""
 
     queue = fields.Enum(Queue, by_value=True)
     stage = fields.Enum(Stage, by_value=True)
     acuity = fields.Integer(validate=validate.Range(0, 5))
     hours = fields.Float(load_default=1.0, validate=validate.Range(0.1, 24))
     region = fields.String(validate=validate.Length(max=60))
+    flow = fields.Enum(Flow, by_value=True)
 
 
 class FindQuery(Schema):

@@ -30,7 +30,7 @@ function verdict(board) {
       { class: "verdict-figures" },
       figure(t("operations.weighted"), board.weighted_min < 10 ? board.weighted_min.toFixed(1) : Math.round(board.weighted_min)),
       figure(t("operations.waiting"), board.waiting.length),
-      figure(t("operations.oldest"), oldest ? `${short(oldest.waits_s)} (${level(oldest.acuity)})` : "–"),
+      figure(t("operations.oldest"), oldest ? el("button", { type: "button", class: "link", "data-do": "timeline", "data-case": oldest.id }, `${short(oldest.waits_s)} (${level(oldest.acuity)})`) : "–"),
       figure(t("operations.open_alarms"), board.alarms.length),
     ),
     el("p", { class: "quiet" }, t("operations.now", { time: time(board.at) }), " · ", t("operations.weighted_meaning")),
@@ -164,8 +164,8 @@ function queues(board) {
         th(word("operations.part", queue.kind), queue.pause ? el("span", { class: "badge loud" }, t("operations.paused")) : null),
         td(queue.pending ? drill(queue.pending, `behind?queue=${queue.kind}`, word("operations.part", queue.kind)) : 0),
         td(seconds(queue.oldest_pending_s)),
-        td(queue.running),
-        td(queue.dead),
+        td(queue.running ? drill(queue.running, `behind?queue=${queue.kind}`, word("operations.part", queue.kind)) : 0),
+        td(queue.dead ? el("a", { href: "#dead-letters" }, queue.dead) : 0),
         td(queue.progress_at ? ago(board.at, queue.progress_at) : "–"),
         td(queue.canary ? (queue.canary.error ? t("operations.canary_failed") : seconds(queue.canary.roundtrip_s)) : "–"),
         td(queue.doorbells ?? "–"),
@@ -246,7 +246,7 @@ function rates(board) {
       el(
         "dl",
         { class: "tiles" },
-        ["received", "assigned", "readings"].map((name) => figure(t(`operations.flow_${name}`), flow[`${name}_per_min`].toFixed(1))),
+        ["received", "assigned", "readings"].map((name) => figure(t(`operations.flow_${name}`), drill(flow[`${name}_per_min`].toFixed(1), `behind?flow=${name}`, t(`operations.flow_${name}`)))),
       ),
     ),
     table(
@@ -270,7 +270,7 @@ function rates(board) {
 function deadLetters(letters) {
   return el(
     "section",
-    { "data-key": "dead" },
+    { "data-key": "dead", id: "dead-letters" },
     table(
       t("operations.dead_letters"),
       ["case", "kind", "attempts", "error", "since_head", "act"],

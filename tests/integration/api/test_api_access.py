@@ -61,6 +61,9 @@ BODIES: dict[tuple[str, str], Body] = {
     ("put", "/control-room/cases/{case_id}/directives/{emergency_room_id}"): lambda: {
         "json": {"kind": "pin", "reason": "for a test"}
     },
+    ("post", "/control-room/cases/{case_id}/calls"): lambda: {
+        "json": {"to": "for a test", "said": "for a test"}
+    },
     ("post", "/control-room/cases/{case_id}/assign"): lambda: {
         "json": {"emergency_room_id": str(uuid4()), "reason": "for a test"}
     },
@@ -230,7 +233,7 @@ def administered(house: House) -> dict[str, str]:
             "ambulance_id": select(Ambulance.id).where(Ambulance.call_sign == "Test 2"),
         }
         found = {key: str(db.scalars(query).one()) for key, query in queries.items()}
-    return {**found, "queue": "detect", "setting": "alarm_repeat_s"}
+    return {**found, "queue": "detect", "alarm": "unplaced", "setting": "alarm_repeat_s"}
 
 
 def announced(house: House) -> str:

@@ -119,7 +119,9 @@ admin: put /emergency-rooms/{emergency_room_id}/capabilities
 control_room: get /control-room/cases, get /control-room/cases/{case_id}/ranking,
   put /control-room/cases/{case_id}/directives/{emergency_room_id},
   delete /control-room/cases/{case_id}/directives/{emergency_room_id},
-  post /control-room/cases/{case_id}/assign, post /control-room/cases/{case_id}/proceed
+  post /control-room/cases/{case_id}/assign, post /control-room/cases/{case_id}/proceed,
+  get /control-room/log, post /control-room/cases/{case_id}/alarms/{alarm}/take,
+  post /control-room/cases/{case_id}/calls
 control_room crew emergency_room: get /cases, get /cases/{case_id}, get /cases/{case_id}/image,
   get /emergency-rooms, get /events, get /inbox, get /cases/{case_id}/messages,
   post /cases/{case_id}/messages, post /messages/{message_id}/seen, get /offers,
