@@ -102,7 +102,7 @@ def _compute(
     partial, count = target.with_suffix(".partial"), target.with_suffix(".count")
     shape = (len(images), len(drawn[0]), maps.planes, maps.grid, maps.grid)
     try:
-        done = int(count.read_text()) if partial.exists() and count.exists() else 0
+        done = pixels.done_before(partial, count)
         out = np.lib.format.open_memmap(
             partial, mode="r+" if done else "w+", dtype=np.float16, shape=shape
         )

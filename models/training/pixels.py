@@ -53,13 +53,22 @@ def load(films: Sequence[Film], size: int, cache: Path) -> Gray:
     return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
 
 
+def done_before(partial: Path, count: Path) -> int:
+    """How many films a stopped run left in `partial`; 0 where the count beside it is not there, or
+    was cut off by a full disk or a power cut."""
+    try:
+        return int(count.read_text()) if partial.exists() else 0
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
 def _decode_all(films: Sequence[Film], size: int, target: Path) -> None:
     """Decode into a file beside `target`, which takes its name when complete; a stopped run goes
     on where the count beside it says."""
     partial, count = target.with_suffix(".partial"), target.with_suffix(".count")
     shape = (len(films), size, size)
     try:
-        done = int(count.read_text()) if partial.exists() and count.exists() else 0
+        done = done_before(partial, count)
         pixels = np.lib.format.open_memmap(
             partial, mode="r+" if done else "w+", dtype=np.uint8, shape=shape
         )

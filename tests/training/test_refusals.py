@@ -11,10 +11,13 @@ import pytest
 import yaml
 
 from models import card as cards
-from models.training import checkpoint, pixels
+from models.training import checkpoint, film_copies, pixels
 from models.training.cli import evaluate, train
+from models.training.config import DenseConfig
+from models.training.dense import FrozenMaps
 from models.training.readers import read_plain
 from models.training.records import TrainingError
+from models.training.ridge import parse_trunks
 from tests.training.conftest import write_films
 
 pytestmark = pytest.mark.filterwarnings(
@@ -111,6 +114,53 @@ def test_a_full_disk_at_the_decoded_films_is_told_before_any_is_decoded(
     with pytest.raises(TrainingError, match=r"No space left on device.*free some space"):
         pixels.load(read_plain(films), 32, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.npy"))
+
+
+def test_a_count_that_was_cut_off_starts_afresh(films: Path, tmp_path: Path) -> None:
+    """A disk that fills while the count is written leaves it empty."""
+    records = read_plain(films)
+    whole = pixels.load(records, 32, tmp_path / "whole")
+    (kept,) = (tmp_path / "whole").glob("*.npy")
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / kept.name).with_suffix(".partial").write_bytes(b"")
+    (again / kept.name).with_suffix(".count").write_text("")
+    assert (pixels.load(records, 32, again) == whole).all()
+    assert [path.name for path in again.iterdir()] == [kept.name]
+
+
+def test_a_full_disk_at_the_frozen_maps_is_told_before_any_is_computed(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = read_plain(films)[:3]
+    config = DenseConfig(trunks="tf_efficientnet_lite0@32", size_px=32, copies=2)
+    maps = FrozenMaps(parse_trunks(config.trunks), [None])
+    pixels.load(records, 64, tmp_path)  # of the films themselves there was room
+
+    def full(*_: object) -> None:
+        raise FULL
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(maps, "forward", lambda *_: pytest.fail("computed without room"))
+    with pytest.raises(TrainingError, match=r"No space left on device.*free some space"):
+        film_copies.load(maps, records, config, tmp_path)
+    assert not list(tmp_path.glob("maps-*.npy"))
+
+
+def test_a_film_that_breaks_before_a_dense_run_is_named(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(films, tmp_path / "films"))
+    broken = next(film.path for film in read_plain(copy) if film.boxes)
+    broken.write_bytes(broken.read_bytes()[:300])
+    config = tmp_path / "dense.yaml"
+    config.write_text(yaml.safe_dump({"name": "cells", "folds": 2, "size_px": 64}))
+    arguments = ["dense", "--data", str(copy), "--config", str(config), "--runs", str(tmp_path)]
+    assert train(arguments) == 2
+    said = capsys.readouterr().err
+    assert f"{broken} cannot be opened as a film" in said
+    assert "restore it or drop its row" in said
+    assert not (tmp_path / "cells").exists()
 
 
 def test_decoded_films_hold_their_room(films: Path, tmp_path: Path) -> None:
