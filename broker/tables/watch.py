@@ -118,7 +118,7 @@ class Sample(Base):
 
     __tablename__ = "samples"
     span_s: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    """60 or 3600."""
+    """60 or 3600; 300 and 1800 are folded beside the minutes for the longer charts."""
     at: Mapped[datetime] = mapped_column(primary_key=True)
     """When the span began."""
     figures: Mapped[dict[str, Any]]
