@@ -85,7 +85,7 @@ function onEvent(entry) {
   else if (entry.body.offer_id) {
     const id = entry.body.offer_id;
     if (entry.type === "offer.assigned") notice(t("er.assigned", { reason: entry.body.reason }), "bad");
-    if (entry.type === "offer.requested") notice(t("er.new_request", { level: acuityWords(entry.body.acuity) }));
+    if (entry.type === "offer.requested") notice(t("er.new_request", { level: acuityWords(entry.body.acuity) }), "good", "new");
     if (entry.type === "offer.reminded") unseen.add(id);
     if (["offer.withdrawn", "offer.expired"].includes(entry.type)) gone(id, entry.body.offer_status, entry.body.reason);
     fetchOffer(id);

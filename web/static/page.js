@@ -198,10 +198,11 @@ export async function press(button, change) {
   }
 }
 
-/** A short message at the foot of the screen; a bad one stays until it is closed. */
-export function notice(text, kind = "good") {
+/** A short message; a bad one stays until it is closed, and of one `about` only the last is shown. */
+export function notice(text, kind = "good", about = null) {
   const box = document.getElementById("notices");
-  const item = el("p", { class: `notice ${kind}` }, text, " ");
+  if (about) box.querySelector(`[data-about="${about}"]`)?.remove();
+  const item = el("p", { class: `notice ${kind}`, "data-about": about }, text, " ");
   const close = el("button", { type: "button", class: "link" }, t("common.close"));
   close.addEventListener("click", () => item.remove());
   item.append(close);
