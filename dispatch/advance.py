@@ -21,6 +21,7 @@ from dispatch import access, amend, beds, notify, offers
 from dispatch.access import SYSTEM
 from dispatch.assessing import as_json, assess, current_readings
 from dispatch.transition import (
+    Ended,
     end_offers,
     move_case,
     tell_crew,
@@ -194,7 +195,7 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
             round_opened_at=now,
             deadline_at=_next(case, steps.remind_s, unplaced_at, now),
         )
-        end_offers(session, case, tired, OfferStatus.EXPIRED, SYSTEM, offers.Ended.NO_ANSWER.value)
+        end_offers(session, case, tired, OfferStatus.EXPIRED, SYSTEM, Ended.NO_ANSWER.value)
         new = offers.open_round(session, settings, case, now)
         if new:
             tell_round(session, case, new)

@@ -30,7 +30,7 @@ def rerank(session: Session, settings: Settings, case: Case, now: datetime) -> N
         return
     opened = offers.open_offers(session, case.id)
     rooms = [session.get_one(EmergencyRoom, offer.emergency_room_id) for offer in opened]
-    ranked = {r.id: r for r in offers.rank(settings, case, offers.facts(rooms, now), now)}
+    ranked = {r.id: r for r in offers.rank(settings, case, offers.facts(session, rooms, now), now)}
     place = {id_: number for number, id_ in enumerate(ranked)}
     for number in {offer.round for offer in opened}:
         of_round = [offer for offer in opened if offer.round == number]

@@ -28,7 +28,7 @@ from broker.settings import Settings
 from broker.tables import Case, Directive, EmergencyRoom, Offer
 from dispatch import access, advance, directives, notify, offers
 from dispatch.access import Actor
-from dispatch.transition import end_offers, move_case, tell_emergency_room
+from dispatch.transition import Ended, end_offers, move_case, tell_emergency_room
 
 
 def direct(
@@ -183,7 +183,7 @@ def _ask(
     """Ask a pinned ER in the present round; one that answered in it is asked in the next."""
     if _open_offer(session, case, room) is not None or _asked_in_round(session, case, room):
         return
-    ranked = offers.rank(settings, case, offers.facts([room], now), now)
+    ranked = offers.rank(settings, case, offers.facts(session, [room], now), now)
     last = session.scalar(
         select(func.max(Offer.rank)).where(Offer.case_id == case.id, Offer.round == case.round)
     )
@@ -199,7 +199,7 @@ def _offer_to(
     found = _open_offer(session, case, room)
     if found is not None:
         return found
-    (ranked,) = offers.rank(settings, case, offers.facts([room], now), now)
+    (ranked,) = offers.rank(settings, case, offers.facts(session, [room], now), now)
     offer = Offer(
         case_id=case.id,
         emergency_room_id=room.id,
@@ -222,7 +222,7 @@ def _take_back(
     """End the open offers to a vetoed ER; when no other is left, the search goes on at once."""
     opened = offers.open_offers(session, case.id)
     ended = [offer for offer in opened if offer.emergency_room_id == room.id]
-    end_offers(session, case, ended, OfferStatus.WITHDRAWN, actor, offers.Ended.CONTROL_ROOM.value)
+    end_offers(session, case, ended, OfferStatus.WITHDRAWN, actor, Ended.CONTROL_ROOM.value)
     if ended and len(ended) == len(opened):
         case.deadline_at = now
         session.flush()

@@ -30,10 +30,11 @@ from broker.lifecycle import (
 )
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import access, beds, directives, notify, routing
+from dispatch import access, beds, behaviour, directives, learning, notify, routing
 from dispatch.access import GRANTING_OFFERS, Actor
 from dispatch.routing import Chosen, EmergencyCentreLevel, EmergencyRoomFacts, Ranked
 from dispatch.transition import (
+    Ended,
     end_offers,
     move_case,
     move_offer,
@@ -55,17 +56,6 @@ class Decision(StrEnum):
 
 MAX_DELAY_MIN = 240
 """Longest promise of a bed; the database checks the same."""
-
-
-class Ended(StrEnum):
-    """Why we took an offer back."""
-
-    PLACED_ELSEWHERE = "placed_elsewhere"
-    CASE_CANCELLED = "case_cancelled"
-    NO_ANSWER = "no_answer"
-    GIVEN_BACK = "given_back"
-    PASSED_BY_CREW = "passed_by_crew"
-    CONTROL_ROOM = "control_room"
 
 
 def open_round(session: Session, settings: Settings, case: Case, now: datetime) -> list[Offer]:
@@ -199,11 +189,14 @@ def candidates(
             and room not in may
             and _may_be_asked_again(case, asked[room.id], said_no_before)
         ]
-    return facts(may, now)
+    return facts(session, may, now)
 
 
-def facts(rooms: Sequence[EmergencyRoom], now: datetime) -> list[EmergencyRoomFacts]:
-    """ERs as the ranking sees them."""
+def facts(
+    session: Session, rooms: Sequence[EmergencyRoom], now: datetime
+) -> list[EmergencyRoomFacts]:
+    """ERs as the ranking sees them, with how they have answered so far."""
+    behaviours = learning.read(session, now)
     return [
         EmergencyRoomFacts(
             id=room.id,
@@ -214,13 +207,15 @@ def facts(rooms: Sequence[EmergencyRoom], now: datetime) -> list[EmergencyRoomFa
             on_diversion=_diverted(room, now),
             beds_available=room.beds_available,
             beds_at=room.beds_at,
-            answer_rate=None,
-            accept_rate=None,
-            median_answer_s=None,
+            answer_rate=expected.answer_rate,
+            accept_rate=expected.accept_rate,
+            median_answer_s=expected.median_answer_s,
+            offers_observed=expected.offers_observed,
             level=EmergencyCentreLevel(room.level),
         )
         for room in rooms
         for place in (position_or_none(room.latitude, room.longitude),)
+        for expected in (behaviours.get(room.id, behaviour.PRIOR),)
     ]
 
 

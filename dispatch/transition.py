@@ -8,6 +8,7 @@ circle. A unit that loses raises LostRace and starts again from what is true now
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,17 @@ from broker.errors import LostRace
 from broker.lifecycle import CaseStatus, OfferStatus
 from broker.tables import Case, Offer
 from dispatch.access import GRANTING_OFFERS, Actor
+
+
+class Ended(StrEnum):
+    """Why we took an offer back."""
+
+    PLACED_ELSEWHERE = "placed_elsewhere"
+    CASE_CANCELLED = "case_cancelled"
+    NO_ANSWER = "no_answer"
+    GIVEN_BACK = "given_back"
+    PASSED_BY_CREW = "passed_by_crew"
+    CONTROL_ROOM = "control_room"
 
 
 def move_case(

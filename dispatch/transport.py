@@ -20,7 +20,7 @@ from broker.settings import Settings
 from broker.tables import Case
 from dispatch import access, advance, measured, offers
 from dispatch.access import Actor
-from dispatch.transition import end_offers, move_case, tell_granted
+from dispatch.transition import Ended, end_offers, move_case, tell_granted
 
 
 def acknowledge(session: Session, settings: Settings, actor: Actor, case_id: UUID) -> Case:
@@ -99,7 +99,7 @@ def cancel(session: Session, actor: Actor, case_id: UUID, reason: str) -> Case:
         offers.open_offers(session, case.id),
         OfferStatus.WITHDRAWN,
         actor,
-        offers.Ended.CASE_CANCELLED.value,
+        Ended.CASE_CANCELLED.value,
     )
     return case
 

@@ -65,7 +65,9 @@ def ranking(case_id: UUID) -> list[dict[str, Any]]:
             for room in session.scalars(select(EmergencyRoom).where(EmergencyRoom.active))
         }
         said = {d.emergency_room_id: d for d in directives.of_case(session, case.id)}
-        ranked = offers.rank(state.settings, case, offers.facts([*rooms.values()], now), now)
+        ranked = offers.rank(
+            state.settings, case, offers.facts(session, [*rooms.values()], now), now
+        )
         return [
             {
                 "emergency_room": rooms[found.id],

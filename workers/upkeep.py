@@ -29,7 +29,7 @@ from broker.settings import Settings
 from broker.tables import Case
 from broker.tuning import Tuned
 from broker.watchdog import Watchdog
-from dispatch import advance, beds, notify, reading, retention, rules, uploads
+from dispatch import advance, beds, learning, notify, reading, retention, rules, uploads
 from workers.delivering import deliver
 
 T = TypeVar("T")
@@ -41,6 +41,8 @@ DELIVER_GRACE = timedelta(seconds=3)
 """The same for a notification: longer, because to send one takes longer."""
 BATCH = 200
 REAP_AFTER_S = 600.0
+COUNT_EVERY_S = 900.0
+"""Between two counts of how ERs answered."""
 
 
 class Upkeep:
@@ -69,7 +71,7 @@ class Upkeep:
         threading.Thread(target=self._deliver, daemon=True).start()
         Watchdog(self.record).start(self.over)
         Lookout(self.record).start(self.over)
-        next_reap = 0.0
+        next_reap = next_count = 0.0
         while not self.over.wait(LOOK_S * min(1.0, max(0.1, self.settings.time_scale))):
             try:
                 self.tuned.refresh()
@@ -81,6 +83,8 @@ class Upkeep:
                     self.record.again(lambda s: beds.alarm_if_silent(s, self.settings))
                     self.erase()
                     next_reap = time.monotonic() + 60
+                if time.monotonic() >= next_count and not self.count():
+                    next_count = time.monotonic() + COUNT_EVERY_S
             except DatabaseBusy as error:
                 self._log.warning("the database is busy", action="upkeep.busy", **error.extra)
 
@@ -90,6 +94,18 @@ class Upkeep:
         if erased:
             self._log.info("identities were erased", action="upkeep.erased", count=erased)
         return erased
+
+    def count(self) -> bool:
+        """Count how ERs answered, one window of offers; True when more are waiting."""
+        try:
+            return self.record.again(lambda session: learning.count(session, self.settings))
+        except LostRace:
+            return True  # another upkeep counted it; look what is left
+        except DatabaseBusy:
+            raise
+        except Exception:  # what is learnt may be late, deadlines may not; it is logged whole
+            self._log.exception("answers could not be counted", action="upkeep.error")
+            return False
 
     def look(self) -> int:
         """Rescue readings and move due cases; returns how many rows were touched."""

@@ -16,7 +16,15 @@ from broker.tables.patients import (
     PatientMerge,
     TemporaryName,
 )
-from broker.tables.region import Account, Ambulance, BedFeed, DeviceToken, EmergencyRoom
+from broker.tables.region import (
+    Account,
+    Ambulance,
+    AnswerCount,
+    AnswerCountProgress,
+    BedFeed,
+    DeviceToken,
+    EmergencyRoom,
+)
 from broker.tables.watch import (
     Alarm,
     Canary,
@@ -31,6 +39,8 @@ __all__ = [
     "Account",
     "Alarm",
     "Ambulance",
+    "AnswerCount",
+    "AnswerCountProgress",
     "AudienceSequence",
     "AuditEntry",
     "Base",

@@ -137,3 +137,35 @@ class DeviceToken(Base):
             "role <> 'emergency_room' OR emergency_room_id IS NOT NULL", name="er_unit"
         ),
     )
+
+
+class AnswerCount(Base):
+    """How one ER answered in one hour of the week (168: all of them); old offers fade."""
+
+    __tablename__ = "answer_counts"
+    hour_of_week: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    emergency_room_id: Mapped[UUID] = mapped_column(
+        ForeignKey("emergency_rooms.id"), primary_key=True
+    )
+    offers: Mapped[float]
+    answered: Mapped[float]
+    accepted: Mapped[float]
+    log_answer_s: Mapped[float]
+    """Sum of ln(seconds) of the answers."""
+    as_of_at: Mapped[datetime]
+    """Up to when the counts have faded."""
+
+    __table_args__ = (
+        CheckConstraint("hour_of_week BETWEEN 0 AND 168", name="hour_of_week"),
+        CheckConstraint("offers >= 0 AND answered >= 0 AND accepted >= 0", name="counts"),
+    )
+
+
+class AnswerCountProgress(Base):
+    """Up to which offer the counts go: one row, so that no offer is counted twice."""
+
+    __tablename__ = "answer_count_progress"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    counted_until_at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)

@@ -257,6 +257,7 @@ class City:
                 "search_opened_at",
                 "round_opened_at",
                 "assigned_at",
+                "ended_at",
             ):
                 value: datetime | None = getattr(case, name)
                 if value is not None:

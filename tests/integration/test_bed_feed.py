@@ -253,7 +253,8 @@ def test_what_the_feed_says_of_capabilities_grows_old(loop: BedFeedLoop) -> None
     assert not {Capability.ECMO, Capability.BRONCHOSCOPY} & beds.capabilities(room, now)
     later = beds.capabilities(room, now + timedelta(hours=2))
     assert later == {Capability.ECMO, Capability.BRONCHOSCOPY}, "its own list rules again"
-    (facts, *_) = offers.facts([room], now)
+    with loop.record.read() as session:
+        (facts, *_) = offers.facts(session, [room], now)
     assert Capability.VENTILATOR in facts.capabilities
 
 

@@ -24,7 +24,8 @@ from broker.lifecycle import (
 from broker.record import Record
 from broker.tables import AuditEntry, Directive, EmergencyRoom, Notification, Offer
 from dispatch import assigning, notify, offers, shortages, transport
-from dispatch.offers import Decision, Ended
+from dispatch.offers import Decision
+from dispatch.transition import Ended
 from tests.integration.city import City
 
 PIN, VETO = DirectiveKind.PIN, DirectiveKind.VETO

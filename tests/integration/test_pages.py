@@ -19,8 +19,8 @@ from broker.queues import Queue
 from broker.settings import Settings
 from broker.stages import Stage
 from broker.tuning import TUNABLES
-from dispatch.offers import Ended
 from dispatch.routing_facts import EmergencyCentreLevel
+from dispatch.transition import Ended
 from dispatch.triage import Capability
 from models.quality import UnusableReason
 from tests.conftest import IDENTITY_KEYS
