@@ -146,6 +146,9 @@ def test_an_upload_that_breaks_goes_on_where_it_stood_and_the_case_does_not_wait
     page.goto("/crew")
     words = f"broken line {uuid4().hex[:6]}"
     enter(page, words, film)
+    # Sending takes the check's upload back, also in the middle of its first piece: only once that
+    # upload has broken by itself is it known where it stands.
+    expect(page.locator("#film-chosen")).to_contain_text("Kept on this device")
     page.locator("#case-form [type=submit]").click()
     expect(page.locator("#cases article", has_text=words)).to_be_visible()
     # Routes are answered only while Playwright waits: plain sleeping here would stall the upload.
