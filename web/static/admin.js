@@ -1,6 +1,6 @@
 // The page of administrators: units, people, devices, settings, the audit.
 
-import { actions, api, el, notice, paint, press, Problem, session, t, word } from "./page.js";
+import { actions, api, el, notice, paint, press, Problem, session, t, word, wordsOf } from "./page.js";
 import { heard, showConnection, signedOut } from "./live.js";
 import { fieldsOf, formOf, values } from "./admin_forms.js";
 import { auditSearch } from "./admin_audit.js";
@@ -93,7 +93,7 @@ async function load() {
     heard();
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    return problem.status === 401 ? signedOut() : notice(problem.words, "bad");
+    return problem.status === 401 ? signedOut() : notice(wordsOf(problem), "bad");
   }
   if (state.kind === "audit") auditSearch(box);
   else list();

@@ -1,6 +1,6 @@
 // The audit, searched from the administrators' page; the search itself is on record.
 
-import { api, config, el, notice, paint, press, Problem, t } from "./page.js";
+import { api, config, el, notice, paint, press, Problem, t, wordsOf } from "./page.js";
 
 const stamp = new Intl.DateTimeFormat(config.locale, { dateStyle: "short", timeStyle: "medium" });
 
@@ -35,7 +35,7 @@ async function search(form, results, after) {
     page = await api("GET", `/admin/audit?${query}`);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    return notice(problem.words, "bad");
+    return notice(wordsOf(problem), "bad");
   }
   const rows = page.entries.map((entry) =>
     el(

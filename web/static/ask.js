@@ -1,7 +1,13 @@
-// One request to /api/v1 for pages and service worker alike; no DOM. A Problem is an error answer
-// (problem+json), or no answer at all: code "network".
+// One request to /api/v1 for pages and service worker alike; no DOM. A Refusal is an error answer
+// (problem+json), or no answer at all: code "network". The server's clock is kept here, too.
 
 let token = null;
+let clockOffsetMs = 0;
+
+/** The server's clock in ms, from the Date of its answers: devices' clocks are wrong. */
+export function serverNow() {
+  return Date.now() + clockOffsetMs;
+}
 
 export class Refusal extends Error {
   constructor(status, code, detail = "", more = {}) {
@@ -17,25 +23,26 @@ export class Refusal extends Error {
 
 /** The session of this browser, with a fresh token for changes; a Refusal with 401 when none. */
 export async function session() {
-  const { body } = await request("GET", "/session", undefined, {});
+  const { body } = await request("GET", "/session");
   token = body.csrf_token;
   return body;
 }
 
 /** Send a request; {headers, body}, or a Refusal. */
-export async function ask(method, path, body, options = {}) {
-  if (method !== "GET" && token === null) await session();
+export async function ask(method, path, body, options) {
+  const change = method !== "GET";
+  if (change && token === null && path !== "/session") await session();
   try {
     return await request(method, path, body, options);
   } catch (problem) {
-    if (problem.code !== "csrf") throw problem;
+    if (problem.code !== "csrf" || !change) throw problem;
     await session(); // somebody signed in again meanwhile
     return request(method, path, body, options);
   }
 }
 
-async function request(method, path, body, { headers = {}, timeoutMs = 15000, signal }) {
-  const json = body !== undefined && !(body instanceof Blob);
+async function request(method, path, body, { headers = {}, timeoutMs = 15000, signal } = {}) {
+  const json = body !== undefined && !(body instanceof Blob || body instanceof FormData);
   const limit = AbortSignal.timeout(timeoutMs);
   let answer;
   let text;
@@ -55,6 +62,10 @@ async function request(method, path, body, { headers = {}, timeoutMs = 15000, si
   } catch {
     throw new Refusal(0, "network");
   }
+  const date = Date.parse(answer.headers.get("Date") ?? "");
+  const offMs = date - Date.now();
+  // Date has whole seconds: correct only what is clearly wrong.
+  if (date) clockOffsetMs = Math.abs(offMs) > 2000 ? offMs : 0;
   let content = null;
   try {
     content = text ? JSON.parse(text) : null;

@@ -1,6 +1,6 @@
 // Free beds of every ER with the age of each figure; the control room and administrators set them.
 
-import { api, config, el, notice, number, paint, press, Problem, roomName, session, t, word } from "./page.js";
+import { api, config, el, notice, number, paint, press, Problem, roomName, session, t, word, wordsOf } from "./page.js";
 import { feedLine } from "./shortage.js";
 
 const EVERY_MS = 15000;
@@ -11,7 +11,7 @@ async function show() {
     board = await api("GET", "/beds");
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    notice(problem.words, "bad");
+    notice(wordsOf(problem), "bad");
     return;
   }
   paint(document.getElementById("feed"), feedLine(board.feed));

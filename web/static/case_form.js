@@ -2,7 +2,7 @@
 
 import { ask, Refusal } from "./ask.js";
 import { draft, dropDraft, keepDraft, newKey, person } from "./outbox.js";
-import { actions, el, paint, Problem, t, word } from "./page.js";
+import { actions, el, paint, t, word, wordsOf } from "./page.js";
 import { sha256, upload } from "./upload.js";
 import * as vault from "./vault.js";
 
@@ -149,7 +149,7 @@ async function checkFilm(file) {
   } catch (problem) {
     if (!(problem instanceof Refusal)) throw problem;
     if (control.signal.aborted) return;
-    if (problem.code === "image_unreadable") bad(new Problem(problem.status, problem.code, problem.detail).words);
+    if (problem.code === "image_unreadable") bad(wordsOf(problem));
     else say({ text: t("crew.film_later"), kind: "warn" });
   }
 }

@@ -13,6 +13,7 @@ import {
   roomName,
   t,
   time,
+  wordsOf,
 } from "./page.js";
 import { follow, heard, showConnection, signedOut } from "./live.js";
 import { clearForm, editForm, restoreDraft, wireForm, vitalsOf } from "./case_form.js";
@@ -111,7 +112,7 @@ function waitingToBeSent(entry) {
   const does = (name, text, style = "") =>
     el("button", { type: "button", class: style, "data-do": name, "data-entry": entry.id }, text);
   const problem = entry.refused ?? entry.problem;
-  const why = problem && new Problem(problem.status, problem.code, problem.detail, problem.more).words;
+  const why = problem && wordsOf(problem);
   const filmProblem = ["image_unreadable", "too_large", "storage_full"].includes(problem?.code);
   const said = entry.refused
     ? el("p", { class: "note bad" }, `${t("crew.outbox_refused")} ${why}`)
@@ -466,7 +467,7 @@ const handlers = {
   changed: show,
   async received(entry, what) {
     if (entry.receipt) receipts.set(entry.caseId, entry.receipt);
-    if (what === "film_refused") notice(new Problem(entry.refused.status, entry.refused.code, entry.refused.detail).words, "bad");
+    if (what === "film_refused") notice(wordsOf(entry.refused), "bad");
     await fetchCase(entry.caseId);
     if (what !== "film_refused") document.getElementById(`case-${entry.caseId}`)?.scrollIntoView({ block: "start" });
   },

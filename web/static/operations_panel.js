@@ -1,6 +1,6 @@
 // The panel of operations' page: the cases behind a figure, one case's timeline, a pause's reason.
 
-import { api, config, el, notice, paint, press, Problem, t, time, word } from "./page.js";
+import { api, config, el, notice, paint, press, Problem, t, time, word, wordsOf } from "./page.js";
 import { level, person, seconds, short, table, td, th } from "./operations_parts.js";
 
 const panel = document.getElementById("panel");
@@ -20,7 +20,7 @@ export async function openPanel(view, data) {
     paint(body, await views[view](data));
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    paint(body, el("p", { class: "note bad" }, problem.words));
+    paint(body, el("p", { class: "note bad" }, wordsOf(problem)));
   }
   heading.focus();
 }

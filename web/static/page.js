@@ -1,6 +1,10 @@
 // What every page shares: words, the one way to build and repaint elements, requests, notices.
 // Text from the server only ever becomes a text node; no HTML is parsed here.
 
+import { ask, Refusal as Problem, serverNow, session } from "./ask.js";
+
+export { Problem, serverNow, session };
+
 export const config = JSON.parse(document.getElementById("config").textContent);
 
 /** A string of the page's language with {names} filled in; the key itself when it is missing. */
@@ -27,6 +31,12 @@ export function el(tag, attributes = {}, ...children) {
     node.append(child instanceof Node ? child : document.createTextNode(String(child)));
   }
   return node;
+}
+
+/** A button that does actions[name]; `data` goes into its data- attributes. */
+export function button(name, text, data = {}, style = null) {
+  const more = Object.entries(data).map(([key, value]) => [`data-${key}`, value]);
+  return el("button", { type: "button", class: style, "data-do": name, ...Object.fromEntries(more) }, text);
 }
 
 /** Make `parent` show these nodes while keeping what did not change: focus, typing, open panels. */
@@ -88,21 +98,13 @@ document.addEventListener("click", (event) => {
   if (button && !button.hasAttribute("aria-disabled")) actions[button.dataset.do]?.(button);
 });
 
-/** An error answer (problem+json), or no answer at all: code "network". */
-export class Problem extends Error {
-  constructor(status, code, detail = "", more = {}) {
-    super(detail);
-    Object.assign(this, { status, code, detail, more });
-  }
-
-  /** For people, in the page's language; the server's own words where they say more. */
-  get words() {
-    const known = config.text[`problem.${this.code}`];
-    const fields = fieldErrors(this.more.errors);
-    if (fields) return `${known ?? this.detail} ${fields}`;
-    if (this.code === "image_unreadable" && config.language === "en") return this.detail;
-    return known ?? this.detail;
-  }
+/** A problem for people, in the page's language; the server's own words where they say more. */
+export function wordsOf({ code, detail, more = {} }) {
+  const known = config.text[`problem.${code}`];
+  const fields = fieldErrors(more.errors);
+  if (fields) return `${known ?? detail} ${fields}`;
+  if (code === "image_unreadable" && config.language === "en") return detail;
+  return known ?? detail;
 }
 
 function fieldErrors(errors, path = "") {
@@ -114,73 +116,16 @@ function fieldErrors(errors, path = "") {
     .join("; ");
 }
 
-let csrfToken = null;
-let clockOffsetMs = 0;
-
-/** The server's clock in ms, from the Date of its answers: devices' clocks are wrong. */
-export function serverNow() {
-  return Date.now() + clockOffsetMs;
-}
-
-/** Who is signed in: GET /session, which also gives the token for changes. */
-export async function session() {
-  const found = await api("GET", "/session");
-  csrfToken = found.csrf_token;
-  return found;
-}
-
 /** One request to /api/v1; the parsed answer, or a Problem. */
-export async function api(method, path, body, { headers = {}, timeoutMs = 15000 } = {}) {
-  const change = !["GET", "HEAD"].includes(method);
-  if (change && csrfToken === null && path !== "/session") await session();
+export async function api(method, path, body, options) {
   try {
-    return await request(method, path, body, headers, timeoutMs);
+    return (await ask(method, path, body, options)).body;
   } catch (problem) {
-    if (!(problem instanceof Problem) || problem.code !== "csrf" || !change) throw problem;
-    await session();
-    return request(method, path, body, headers, timeoutMs);
+    // A question without an answer leaves something old on the screen: live.js hears of it.
+    const silence = problem.status === 0 || problem.status >= 500;
+    if (silence && method === "GET") document.dispatchEvent(new CustomEvent("unanswered"));
+    throw problem;
   }
-}
-
-/** A question without an answer leaves something old on the screen: live.js hears of it. */
-function unanswered(change) {
-  if (!change) document.dispatchEvent(new CustomEvent("unanswered"));
-}
-
-async function request(method, path, body, headers, timeoutMs) {
-  const change = !["GET", "HEAD"].includes(method);
-  const options = { method, headers: { Accept: "application/json", ...headers } };
-  if (csrfToken) options.headers["X-CSRFToken"] = csrfToken;
-  if (body instanceof FormData) {
-    options.body = body;
-  } else if (body !== undefined) {
-    options.headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body);
-  }
-  let answer;
-  let text;
-  try {
-    answer = await fetch(`/api/v1${path}`, { ...options, signal: AbortSignal.timeout(timeoutMs) });
-    text = await answer.text();
-  } catch {
-    unanswered(change);
-    throw new Problem(0, "network");
-  }
-  if (answer.status >= 500) unanswered(change);
-  const date = Date.parse(answer.headers.get("Date") ?? "");
-  // Date has whole seconds: correct only what is clearly wrong.
-  if (date && Math.abs(date - Date.now()) > 2000) clockOffsetMs = date - Date.now();
-  let content = null;
-  try {
-    content = text ? JSON.parse(text) : null;
-  } catch {
-    if (answer.ok) throw new Problem(0, "network");
-  }
-  if (!answer.ok) {
-    const { code = "unexpected", detail = answer.statusText, ...more } = content ?? {};
-    throw new Problem(answer.status, code, detail, more);
-  }
-  return content;
 }
 
 /** Run a change for a pressed control: busy until the answer, its problem as a notice. */
@@ -191,7 +136,7 @@ export async function press(button, change) {
     return await change();
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    notice(problem.words, "bad");
+    notice(wordsOf(problem), "bad");
     return problem;
   } finally {
     button.removeAttribute("aria-disabled");

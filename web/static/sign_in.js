@@ -1,6 +1,6 @@
 // Name and password to POST /session, then on to the page of the role.
 
-import { api, config, el, paint, Problem, session, t } from "./page.js";
+import { api, config, el, paint, Problem, session, t, wordsOf } from "./page.js";
 
 const form = document.getElementById("sign-in");
 const problemBox = document.getElementById("sign-in-problem");
@@ -19,7 +19,7 @@ form.addEventListener("submit", async (event) => {
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     problemBox.hidden = false;
-    paint(problemBox, el("span", {}, problem.words));
+    paint(problemBox, el("span", {}, wordsOf(problem)));
     form.elements.password.select();
   } finally {
     button.disabled = false;

@@ -1,14 +1,14 @@
-// A short tone while somebody waits unseen, and how long it is muted. Browsers allow sound only
-// after a press on the page; until then the words say that it is off.
+// A short tone while somebody waits unseen, and how long it is muted. While the browser allows no
+// sound, the words say that it is off.
 
 import { actions, config, t } from "./page.js";
+import { play, sounds, unlockSound } from "./tone.js";
 
 const EVERY_MS = 5000;
 const ALWAYS = 2; // levels 1 and 2 are rung through a mute
 const SHIFTS = [7, 15, 23]; // when a shift ends, by the ER's own clock
 const KEY = "goldentime.muted_until";
 
-let context = null;
 let timer = null;
 let levels = [];
 
@@ -17,21 +17,9 @@ const mutedUntil = () => Number(localStorage.getItem(KEY) ?? 0);
 export const muted = () => Date.now() < mutedUntil();
 
 function tone() {
-  if (!context || context.state !== "running") return;
-  if (muted() && !levels.some((level) => level <= ALWAYS)) return;
   const urgent = levels.some((level) => level <= ALWAYS);
-  const [start, length] = [context.currentTime, 0.35];
-  const voices = urgent ? [[0, 988], [0.3, 988], [0.6, 740]] : [[0, 880], [0.4, 660]];
-  for (const [delay, hertz] of voices) {
-    const volume = context.createGain();
-    volume.gain.setValueAtTime(0.25, start + delay);
-    volume.gain.exponentialRampToValueAtTime(0.001, start + delay + length);
-    const voice = context.createOscillator();
-    voice.frequency.value = hertz;
-    voice.connect(volume).connect(context.destination);
-    voice.start(start + delay);
-    voice.stop(start + delay + length);
-  }
+  if (muted() && !urgent) return;
+  play(urgent ? [[0, 988], [0.3, 988], [0.6, 740]] : [[0, 880], [0.4, 660]]);
 }
 
 /** Ring now and every few seconds for those that nobody has looked at, by their levels. */
@@ -48,7 +36,7 @@ export function ring(unseen) {
 
 /** Whether this screen rings, in words. */
 export function muteWords() {
-  if (!context || context.state !== "running") return t("er.sound_blocked");
+  if (!sounds()) return t("er.sound_blocked");
   if (!muted()) return t("er.sound_rings");
   const clock = new Intl.DateTimeFormat(config.locale, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   return t("er.sound_muted", { time: clock.format(mutedUntil()) });
@@ -69,10 +57,5 @@ export function wireSound(changed) {
     if (!until) setTimeout(tone, 50);
     changed();
   };
-  const unlock = () => {
-    context ??= new AudioContext();
-    context.resume().then(changed);
-  };
-  document.addEventListener("pointerdown", unlock, { once: true });
-  document.addEventListener("keydown", unlock, { once: true });
+  unlockSound(changed);
 }
