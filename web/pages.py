@@ -28,10 +28,45 @@ from web.state import here
 blueprint = Blueprint("pages", __name__)
 blueprint.after_request(language.remember)
 
+
+@blueprint.after_request
+def remember_theme(response: BaseResponse) -> BaseResponse:
+    """Keep the colours that somebody chose by ?theme=."""
+    if request.args.get("theme") in THEMES:
+        response.set_cookie(
+            THEME_COOKIE,
+            request.args["theme"],
+            max_age=365 * 24 * 3600,
+            secure=here().settings.cookie_secure,
+            httponly=True,
+            samesite="Lax",
+        )
+    return response
+
+
 THEMES: Final = ("auto", "light", "dark")
 THEME_COOKIE: Final = "goldentime_theme"
 CASE_SHEETS: Final = ("case",)
 """What every page that shows cases adds to the shared style sheets."""
+EVENTS: Final = (
+    *("case.received", "case.image", "case.offering", "case.unplaced", "case.assigned"),
+    *("case.acknowledged", "case.en_route", "case.arrived", "case.closed", "case.cancelled"),
+    *("case.amended", "case.position", "case.instructions", "case.instructions_seen"),
+    *("offer.requested", "offer.reminded", "offer.received", "offer.accepted"),
+    *("offer.accepted_with_delay", "offer.rejected", "offer.withdrawn", "offer.expired"),
+    *("offer.amended", "message.sent", "message.delivered", "message.seen"),
+    *("alarm.unacknowledged", "alarm.no_news", "alarm.few_suitable", "alarm.bed_feed"),
+    *(
+        "alarm.control_room_chooses",
+        "case.directive",
+        "case.alarm_taken",
+        "case.telephoned",
+        "offer.assigned",
+        "bed_feed.back",
+    ),
+    *("beds.changed", "diversion", "beds", "case.outcome"),
+)
+"""What pages follow: an EventSource tells only of types that it was asked for by name."""
 HOME: Final = {
     Role.CREW: "pages.crew",
     Role.EMERGENCY_ROOM: "pages.emergency_room",
@@ -82,6 +117,13 @@ def crew() -> str:
 def crew_page() -> str:
     """The ambulance's page for whoever asks; for nobody it is the shell of an installed app."""
     return _page("crew", sheets=(*CASE_SHEETS, "crew"))
+
+
+@blueprint.route("/crew/history")
+@allow(Role.CREW)
+def crew_history() -> str:
+    """The ambulance's earlier cases, and what became of the patients."""
+    return _page("crew_history", sheets=(*CASE_SHEETS, "crew"))
 
 
 @blueprint.route("/er")
@@ -162,11 +204,12 @@ def _shell(name: str, *, sheets: tuple[str, ...], **config: Any) -> dict[str, An
     """What every template gets: words, style sheets, and the configuration that scripts read."""
     who = anybody()
     chosen = language.wanted()
-    theme = request.cookies.get(THEME_COOKIE, "")
+    theme = _theme()
     return {
         "name": name,
         "sheets": sheets,
-        "theme": theme if theme in THEMES else "auto",
+        "theme": theme,
+        "next_theme": THEMES[(THEMES.index(theme) + 1) % len(THEMES)],
         "language": chosen,
         "other_language": next(code for code in language.LANGUAGES if code != chosen),
         "t": language.text,
@@ -182,10 +225,19 @@ def _shell(name: str, *, sheets: tuple[str, ...], **config: Any) -> dict[str, An
             "stream": f"{here().settings.stream_url}/api/v1/events",
             "map_tiles": here().settings.map_tiles_url,
             "map_attribution": here().settings.map_attribution,
+            "events": EVENTS,
             "after": _last_event(who),
             **config,
         },
     }
+
+
+def _theme() -> str:
+    """The colours that somebody wants: by ?theme=, by cookie, else the device's."""
+    for wish in (request.args.get("theme"), request.cookies.get(THEME_COOKIE)):
+        if wish in THEMES:
+            return wish
+    return THEMES[0]
 
 
 def _linked_offer() -> UUID | None:

@@ -25,7 +25,7 @@ from dispatch.triage import Capability
 from models.quality import UnusableReason
 from tests.conftest import IDENTITY_KEYS
 from tests.integration.api.doors import PASSWORD, House
-from web import language
+from web import language, pages
 
 WEB = Path(__file__).parents[2] / "web"
 CATALOGUE = WEB / "translations" / "ko" / "LC_MESSAGES" / "messages.po"
@@ -38,6 +38,7 @@ TEMPLATES = {
 }
 PAGES = {
     "/crew": {Role.CREW},
+    "/crew/history": {Role.CREW},
     "/er": {Role.EMERGENCY_ROOM},
     "/control": {Role.CONTROL_ROOM},
     "/beds": {Role.CONTROL_ROOM, Role.ADMIN},
@@ -214,9 +215,7 @@ def test_every_label_of_the_shipped_networks_has_words() -> None:
 
 def test_pages_listen_to_every_event_that_is_announced() -> None:
     """An EventSource tells only of types that it was asked for by name."""
-    heard = set(
-        re.findall(r'"([a-z_]+(?:\.[a-z_]+)?)",', SCRIPTS["live.js"].partition("EVENTS = [")[2])
-    )
+    heard = set(pages.EVENTS)
     source = "".join(path.read_text() for path in (WEB.parent / "dispatch").glob("*.py"))
     told = set(re.findall(r'"((?:alarm|message)\.[a-z_]+)"', source))
     told |= set(re.findall(r'tell_\w+\([^")]*"((?:case|offer)\.[a-z_]+)"', source))

@@ -18,6 +18,7 @@ PAGES = (
     "choose_password",
     "control",
     "crew",
+    "crew_history",
     "er",
     "operations",
     "patients",
@@ -67,7 +68,7 @@ def test_every_script_belongs_to_a_page() -> None:
     used = {
         name for page in PAGES if (STATIC / f"{page}.js").exists() for name in modules(f"{page}.js")
     }
-    shared = {"chart.js", "map.js", "stepper.js", "vendored.js"}
+    shared = {"chart.js", "map.js", "vendored.js"}
     assert {path.name for path in STATIC.glob("*.js")} - used - shared == set()
 
 

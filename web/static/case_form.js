@@ -3,6 +3,7 @@
 import { ask, Refusal } from "./ask.js";
 import { draft, dropDraft, keepDraft, newKey, person } from "./outbox.js";
 import { actions, el, paint, t, word, wordsOf } from "./page.js";
+import { sayWhatIsMeasured } from "./stepper.js";
 import { sha256, upload } from "./upload.js";
 import * as vault from "./vault.js";
 
@@ -10,14 +11,6 @@ const box = document.getElementById("new-case");
 const form = document.getElementById("case-form");
 const chosen = document.getElementById("film-chosen");
 const positionState = document.getElementById("position-state");
-
-const WHOLE = [
-  "respiratory_rate_per_min",
-  "spo2_percent",
-  "systolic_bp_mmhg",
-  "diastolic_bp_mmhg",
-  "pulse_per_min",
-];
 
 const LARGEST_FILM_BYTES = 32 * 1024 * 1024;
 
@@ -48,10 +41,9 @@ export function vitalsOf(from) {
   return withoutGaps({
     spo2_scale: scale2 ? 2 : undefined,
     spo2_scale_confirmed: scale2 || undefined,
-    ...Object.fromEntries(WHOLE.map((name) => [name, number(fields, name)])),
-    temperature_c: number(fields, "temperature_c"),
+    ...Object.fromEntries([...from.querySelectorAll("[data-start]")].map(({ name }) => [name, number(fields, name)])),
     consciousness: fields.get("consciousness") ?? undefined,
-    on_oxygen: fields.has("on_oxygen") ? fields.get("on_oxygen") === "true" : undefined,
+    on_oxygen: fields.get("on_oxygen") ? fields.get("on_oxygen") === "true" : undefined,
   });
 }
 
@@ -178,6 +170,7 @@ function fill(values) {
     if (field?.type === "checkbox") field.checked = true;
     else if (field) field.value = value;
   }
+  sayWhatIsMeasured(form);
 }
 
 /** What was typed before the page was closed, if anything. */
@@ -196,11 +189,7 @@ function usePosition(coordinates) {
   paint(
     positionState,
     position
-      ? t("crew.position_known", {
-          latitude: position.latitude.toFixed(4),
-          longitude: position.longitude.toFixed(4),
-          metres: Math.round(position.accuracy ?? 0),
-        })
+      ? t("crew.position_known", { metres: Math.round(position.accuracy ?? 0) })
       : t("crew.position_none"),
   );
 }

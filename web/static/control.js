@@ -2,6 +2,7 @@
 
 import { actions, api, el, paint, press, Problem, roomName, serverNow, session, t, time } from "./page.js";
 import { follow, heard } from "./live.js";
+import * as meaning from "./meaning.js";
 import { loadMessages, messages, unread, wireMessages } from "./messages.js";
 import { choosing, waitsForUs, wireChoosing } from "./choosing.js";
 import { calls, loadLog, takenBy, taking, wireLog } from "./control_log.js";
@@ -162,7 +163,7 @@ function card(shown) {
     shown.status === "unplaced" ? phones() : null,
     offers(shown.id, shown.offers),
     choosing(shown, rooms),
-    clinical(shown),
+    clinical(shown, meaning),
     calls(shown, rooms),
     messages(shown.id, held ? ["ambulance", "emergency_room"] : ["ambulance"]),
     CANCELLABLE.has(shown.status) ? cancelForm(shown) : null,

@@ -1,75 +1,55 @@
 // The crew's page: send a case, follow it, acknowledge, drive.
 
 import { Refusal } from "./ask.js";
-import {
-  actions,
-  api,
-  config,
-  el,
-  notice,
-  paint,
-  press,
-  Problem,
-  roomName,
-  t,
-  time,
-  wordsOf,
-} from "./page.js";
+import { alarm, quiet } from "./alarm.js";
+import { card, counters, goingTo, holder, OVER, phones, SEEKING, ticks } from "./crew_card.js";
+import { actions, api, button, config, el, notice, paint, patiently, press, Problem, roomName, t, wordsOf } from "./page.js";
+import { follow as followPosition } from "./following.js";
 import { follow, heard, showConnection, signedOut } from "./live.js";
 import { clearForm, editForm, restoreDraft, wireForm, vitalsOf } from "./case_form.js";
-import { loadMessages, messages, wireMessages } from "./messages.js";
+import { loadMessages, wireMessages } from "./messages.js";
 import * as out from "./outbox.js";
 import { lasting } from "./vault.js";
-import { clinical, heading, offers, stateWords, toggleBoxes } from "./show.js";
+import { toggleBoxes } from "./show.js";
+import { unlockSound } from "./tone.js";
 
-const OVER = new Set(["closed", "cancelled"]);
-const HELD = new Set(["assigned", "acknowledged", "en_route", "arrived"]);
-const SEEKING = new Set(["received", "offering", "unplaced"]);
 const URGENCY = ["assigned", "unplaced", "offering", "received", "acknowledged", "en_route", "arrived"];
 
 const cases = new Map();
 const receipts = new Map();
 const filmsOnTheWay = new Set(); // case ids whose film is sent from its card just now
-const accepted = new Set(); // just now: to be brought into view once painted
+const lost = new Set(); // case ids whose ER gave the patient back
 let rooms = [];
 
 /** Keep what the server said, unless we know something newer. */
 function keep(found) {
   const known = cases.get(found.id);
   if (known && found.version < known.version) return;
-  if (found.status === "assigned" && known && known.status !== "assigned") accepted.add(found.id);
+  if (known && holder(known) && SEEKING.has(found.status)) lost.add(found.id);
+  else if (!SEEKING.has(found.status)) lost.delete(found.id);
   cases.set(found.id, found);
 }
 
 async function fetchCase(id) {
-  try {
-    keep(await api("GET", `/cases/${id}`));
+  const found = await patiently(api("GET", `/cases/${id}`));
+  if (found) {
+    keep(found);
     heard();
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
   }
   show();
 }
 
 async function reload() {
-  try {
-    const [live, all] = await Promise.all([
-      api("GET", "/cases?live=true&limit=50"),
-      rooms.length ? rooms : api("GET", "/emergency-rooms"),
-    ]);
+  const live = await patiently(api("GET", "/cases?live=true&limit=50"));
+  if (!rooms.length) rooms = (await patiently(api("GET", "/emergency-rooms"))) ?? [];
+  if (live) {
     heard();
-    rooms = all;
     live.forEach(keep);
     const listed = new Set(live.map((c) => c.id));
-    // What ended while nobody listened: fetch it once, so that its end is shown.
-    await Promise.all(
-      [...cases.values()]
-        .filter((c) => !listed.has(c.id) && !OVER.has(c.status))
-        .map((c) => fetchCase(c.id)),
-    );
     for (const id of listed) loadMessages(id, show);
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
+    // What ended while nobody listened: fetch it once, so that its end is shown.
+    const ended = [...cases.values()].filter((c) => !listed.has(c.id) && !OVER.has(c.status));
+    await Promise.all(ended.map((c) => fetchCase(c.id)));
   }
   show();
 }
@@ -78,7 +58,6 @@ function onEvent(entry) {
   if (!entry.case_id) return;
   if (entry.type.startsWith("message.")) loadMessages(entry.case_id, show);
   else fetchCase(entry.case_id);
-  if (entry.type === "alarm.unacknowledged") navigator.vibrate?.([300, 100, 300, 100, 300]);
 }
 
 function show() {
@@ -94,23 +73,38 @@ function show() {
   );
   paint(
     document.getElementById("cases"),
-    list.length ? list.map(card) : el("p", { class: "quiet empty" }, t("crew.no_cases")),
+    list.length
+      ? list.map((c) => card(c, { rooms, receipt: receipts.get(c.id), network: network(c.id) }))
+      : el("p", { class: "quiet empty" }, t("crew.no_cases")),
   );
-  for (const id of accepted) bringUp(id);
-  accepted.clear();
+  const first = list.map(needsConfirming).find(Boolean) ?? null;
+  alarm(first);
+  const moving = list.filter((c) => !OVER.has(c.status) && c.status !== "arrived").map((c) => c.id);
+  followPosition(moving.length > 0, (position) => moving.forEach((id) => tellPosition(id, position)));
 }
 
-/** An ER said yes: buzz, say so, and show it, unless somebody is typing. */
-function bringUp(id) {
-  navigator.vibrate?.([300, 100, 300]);
-  notice(t("case.status.assigned"));
-  if (document.activeElement?.matches("input, textarea, select")) return;
-  document.getElementById(`case-${id}`)?.scrollIntoView({ block: "start" });
+/** What a crew must be told of a case before anything else, as alarm() wants it. */
+function needsConfirming(shown) {
+  const seen = button("alarmSeen", t("crew.alarm_seen"), {}, "acknowledge");
+  const make = (kind, key, title, ...content) => ({ kind, key: `${shown.id}-${kind}-${key}`, title, content });
+  const counter = counters(shown)[0];
+  if (shown.status === "assigned" && holder(shown)) {
+    const name = roomName(holder(shown).emergency_room);
+    return make("assigned", shown.assigned_at, t("crew.acknowledge_hint", { name }), goingTo(shown), button("alarmLook", t("crew.alarm_look"), {}, "link"));
+  }
+  if (counter) return make("counter", counter.dataset.key, t("crew.alarm_counter"), counter, button("alarmLook", t("crew.alarm_look"), {}, "link"));
+  if (shown.status === "unplaced") return make("unplaced", shown.round, t("case.status.unplaced"), phones(shown, rooms), seen);
+  return lost.has(shown.id) ? make("lost", shown.assigned_at, t("crew.alarm_lost"), seen) : null;
+}
+
+async function tellPosition(id, position) {
+  const answer = await patiently(api("PATCH", `/cases/${id}`, { position }));
+  if (answer) keep(answer);
+  show();
 }
 
 function waitingToBeSent(entry) {
-  const does = (name, text, style = "") =>
-    el("button", { type: "button", class: style, "data-do": name, "data-entry": entry.id }, text);
+  const does = (name, text, style) => button(name, text, { entry: entry.id }, style);
   const problem = entry.refused ?? entry.problem;
   const why = problem && wordsOf(problem);
   const filmProblem = ["image_unreadable", "too_large", "storage_full"].includes(problem?.code);
@@ -141,168 +135,6 @@ function waitingToBeSent(entry) {
   );
 }
 
-/** How far a case is: on this device, sent, received, seen by an ER, decided. */
-function ticks(reached) {
-  const steps = ["kept", "sent", "received", "seen", "decided"];
-  return el(
-    "ol",
-    { class: "ticks" },
-    steps.map((name) => {
-      const done = name === "kept" || Boolean(reached[name]);
-      return el("li", { class: done ? "done" : "open" }, el("span", { "aria-hidden": "true" }, done ? "✓ " : "○ "), t(`crew.tick.${name}`), done ? null : el("span", { class: "visually-hidden" }, ` (${t("crew.tick.open")})`));
-    }),
-  );
-}
-
-function reached(shown) {
-  const seen = shown.offers.some((offer) => offer.received_at || offer.decided_at);
-  return { sent: true, received: true, seen, decided: Boolean(shown.assigned_at) };
-}
-
-function holder(shown) {
-  return shown.offers.find((offer) => offer.status === "accepted");
-}
-
-function card(shown) {
-  const over = OVER.has(shown.status);
-  return el(
-    "article",
-    { class: `card case case-${shown.status}`, "data-key": shown.id, id: `case-${shown.id}` },
-    heading(shown),
-    over ? null : ticks(reached(shown)),
-    decision(shown),
-    counterOffers(shown),
-    shown.status === "unplaced" ? phoneCard(shown) : null,
-    timeline(shown),
-    offers(shown.id, shown.offers),
-    clinical(shown),
-    over ? null : messages(shown.id, holder(shown) ? ["emergency_room", "control_room"] : ["control_room"]),
-    over ? dismiss(shown) : onTheWay(shown),
-  );
-}
-
-function decision(shown) {
-  const offer = holder(shown);
-  if (!offer || !HELD.has(shown.status)) return null;
-  const name = roomName(offer.emergency_room);
-  const phone = offer.emergency_room.phone;
-  const step = (path, text, style) =>
-    el(
-      "button",
-      {
-        type: "button",
-        class: style,
-        "data-do": "step",
-        "data-case": shown.id,
-        "data-step": path,
-        "data-key": `${shown.id}-${path}`,
-      },
-      text,
-    );
-  return el(
-    "section",
-    { class: `decision decision-${shown.status}` },
-    el(
-      "p",
-      {},
-      el("strong", {}, t(shown.status === "assigned" ? "crew.acknowledge_hint" : "crew.going_to", { name })),
-      " ",
-      phone ? el("a", { href: `tel:${phone}` }, t("common.call", { phone })) : null,
-      " ",
-      route(offer.emergency_room, name),
-    ),
-    instructions(shown),
-    shown.status === "assigned" ? step("acknowledge", t("crew.acknowledge"), "acknowledge") : null,
-    shown.status === "acknowledged" ? step("depart", t("crew.depart"), "primary big") : null,
-    shown.status === "en_route" ? step("arrive", t("crew.arrive"), "primary big") : null,
-    shown.status === "arrived" ? step("close", t("case.status.closed"), "primary big") : null,
-    el(
-      "details",
-      { class: "give-back", "data-key": `${shown.id}-give-back` },
-      el("summary", { class: "link" }, t("crew.give_back")),
-      el(
-        "button",
-        { type: "button", "data-do": "answerCounter", "data-answer": "pass", "data-offer": offer.id, "data-case": shown.id },
-        t("crew.give_back_confirm"),
-      ),
-    ),
-  );
-}
-
-/** Opens the phone's own map; nobody is asked by us. iOS knows no geo: links. */
-function route(room, name) {
-  const place = `${room.latitude},${room.longitude}`;
-  const apple = /iPad|iPhone|iPod/.test(navigator.userAgent) || (navigator.platform === "MacIntel" && navigator.maxTouchPoints > 1);
-  const href = apple ? `maps://?daddr=${place}` : `geo:${place}?q=${place}(${encodeURIComponent(name)})`;
-  return el("a", { class: "button", href }, t("crew.route"));
-}
-
-/** What the ER asks of us before arrival. */
-function instructions(shown) {
-  const asked = shown.instructions;
-  if (!asked || (!asked.items.length && !asked.note)) return null;
-  return el(
-    "div",
-    { class: "instructions", "data-key": `${shown.id}-instructions` },
-    el("strong", {}, t("crew.instructions")),
-    el("ul", {}, asked.items.map((item) => el("li", {}, t(`instruction.${item}`)))),
-    asked.note ? el("p", { class: "body" }, asked.note) : null,
-    asked.seen_at
-      ? el("p", { class: "quiet" }, t("crew.instructions_seen", { time: time(asked.seen_at) }))
-      : el("button", { type: "button", class: "primary big", "data-do": "step", "data-case": shown.id, "data-step": "instructions/seen" }, t("crew.instructions_read")),
-  );
-}
-
-function counterOffers(shown) {
-  if (!SEEKING.has(shown.status)) return null;
-  const answer = (offer, name, text, style) =>
-    el(
-      "button",
-      { type: "button", class: style, "data-do": "answerCounter", "data-answer": name, "data-offer": offer.id, "data-case": shown.id },
-      text,
-    );
-  return shown.offers
-    .filter((offer) => offer.status === "accepted_with_delay")
-    .map((offer) =>
-      el(
-        "section",
-        { class: "counter", "data-key": `counter-${offer.id}` },
-        el("strong", {}, t("crew.counter", { name: roomName(offer.emergency_room), n: offer.delay_min })),
-        el(
-          "div",
-          { class: "buttons" },
-          answer(offer, "take", t("crew.counter_take"), "primary"),
-          answer(offer, "pass", t("crew.counter_pass"), ""),
-        ),
-      ),
-    );
-}
-
-function phoneCard(shown) {
-  const etas = new Map(shown.offers.map((o) => [o.emergency_room.id, o.eta_min ?? 999]));
-  const list = rooms
-    .filter((room) => room.phone)
-    .sort((a, b) => (etas.get(a.id) ?? 1000) - (etas.get(b.id) ?? 1000))
-    .slice(0, 6);
-  return el(
-    "section",
-    { class: "phone-card" },
-    el("strong", {}, t("crew.phone_card")),
-    el(
-      "ul",
-      {},
-      list.map((room) =>
-        el(
-          "li",
-          {},
-          el("a", { href: `tel:${room.phone}`, class: "button" }, `${roomName(room)} ${room.phone}`),
-        ),
-      ),
-    ),
-    el("p", { class: "quiet" }, t("crew.phone_goes_on")),
-  );
-}
-
 /** Whether the crew may forget about the network: not while anything of the case may be here yet. */
 function network(id) {
   const mine = (entry) => entry.account === out.person?.account && !entry.refused;
@@ -311,88 +143,9 @@ function network(id) {
   return out.outbox.some((entry) => mine(entry) && !entry.caseId) ? null : t("case.receipt_all");
 }
 
-function timeline(shown) {
-  const receipt = receipts.get(shown.id);
-  const steps = [
-    ["received", shown.received_at],
-    ["offering", shown.first_offer_at],
-    ["assigned", shown.assigned_at],
-    ["acknowledged", shown.acknowledged_at],
-    ["arrived", shown.arrived_at],
-    [OVER.has(shown.status) ? shown.status : "closed", shown.ended_at],
-  ].filter(([, at]) => at);
-  return el(
-    "section",
-    { class: "timeline" },
-    el(
-      "p",
-      { class: "receipt" },
-      t("case.receipt", { time: time(shown.received_at) }),
-      " ",
-      network(shown.id),
-      receipt?.image_sha256
-        ? el("small", {}, ` ${t("case.receipt_hash", { hash: receipt.image_sha256.slice(0, 12) })}`)
-        : null,
-    ),
-    el(
-      "ol",
-      {},
-      steps.map(([name, at]) =>
-        el("li", {}, el("time", { datetime: at }, time(at)), " ", stateWords(shown, name)),
-      ),
-    ),
-    OVER.has(shown.status) && shown.ended_reason ? el("p", { class: "quiet" }, shown.ended_reason) : null,
-  );
-}
-
-function onTheWay(shown) {
-  const cancellable = SEEKING.has(shown.status) || ["assigned", "acknowledged"].includes(shown.status);
-  const update = document.getElementById("update-template").content.cloneNode(true);
-  const form = update.querySelector("form");
-  form.dataset.case = shown.id;
-  form.setAttribute("data-keep", "");
-  return el(
-    "div",
-    { class: "more-actions" },
-    el("details", { "data-key": `${shown.id}-update` }, el("summary", { class: "link" }, t("crew.update")), form),
-    el(
-      "label",
-      { class: "button small", "data-key": `${shown.id}-film` },
-      t(shown.image ? "crew.film_replace" : "crew.film_add"),
-      el("input", {
-        type: "file",
-        accept: "image/png,image/jpeg,.dcm,application/dicom",
-        "data-film-of": shown.id,
-      }),
-    ),
-    cancellable
-      ? el(
-          "details",
-          { "data-key": `${shown.id}-cancel` },
-          el("summary", { class: "link danger" }, t("crew.cancel")),
-          el(
-            "form",
-            { "data-cancel": shown.id, "data-keep": true },
-            el(
-              "label",
-              {},
-              t("crew.cancel_reason"),
-              el("input", { name: "reason", required: true, minlength: 2, maxlength: 200, autocomplete: "off" }),
-            ),
-            el("button", { type: "submit", class: "danger" }, t("crew.cancel_confirm")),
-          ),
-        )
-      : null,
-  );
-}
-
-function dismiss(shown) {
-  return el("button", { type: "button", class: "link", "data-do": "dismiss", "data-case": shown.id }, t("crew.dismiss"));
-}
-
 /** A change whose answer is the case; afterwards the screen shows what is true, whatever happened. */
-function change(button, method, path, body, caseId) {
-  return press(button, async () => {
+function change(pressed, method, path, body, caseId) {
+  return press(pressed, async () => {
     try {
       const answer = await api(method, path, body);
       if (answer?.version) keep(answer);
@@ -403,43 +156,44 @@ function change(button, method, path, body, caseId) {
   });
 }
 
-actions.toggleBoxes = (button) => {
-  toggleBoxes(button.dataset.case);
+actions.toggleBoxes = ({ dataset }) => {
+  toggleBoxes(dataset.case);
   show();
 };
-actions.step = (button) =>
-  change(button, "POST", `/cases/${button.dataset.case}/${button.dataset.step}`, undefined, button.dataset.case);
-actions.answerCounter = (button) => {
-  const { answer, offer, case: id } = button.dataset;
-  return change(button, "POST", `/offers/${offer}/${answer}`, answer === "pass" ? {} : undefined, id);
+actions.step = (pressed) =>
+  change(pressed, "POST", `/cases/${pressed.dataset.case}/${pressed.dataset.step}`, undefined, pressed.dataset.case);
+actions.answerCounter = (pressed) => {
+  const { answer, offer, case: id } = pressed.dataset;
+  return change(pressed, "POST", `/offers/${offer}/${answer}`, answer === "pass" ? {} : undefined, id);
 };
-actions.dismiss = (button) => {
-  cases.delete(button.dataset.case);
+actions.alarmSeen = () => quiet({ forGood: true });
+actions.alarmLook = () => quiet({ forGood: false });
+actions.dismiss = ({ dataset }) => {
+  cases.delete(dataset.case);
   show();
 };
-actions.withoutFilm = async (button) => {
-  const entry = await out.takeOut(button.dataset.entry);
+actions.withoutFilm = async ({ dataset }) => {
+  const entry = await out.takeOut(dataset.entry);
   if (entry) out.enqueue(entry.id, { ...entry.content, film: null }, null);
 };
-actions.editEntry = async (button) => {
-  const entry = await out.takeOut(button.dataset.entry);
+actions.editEntry = async ({ dataset }) => {
+  const entry = await out.takeOut(dataset.entry);
   if (entry) editForm(entry);
 };
-actions.discardEntry = (button) => out.takeOut(button.dataset.entry);
+actions.discardEntry = ({ dataset }) => out.takeOut(dataset.entry);
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  const button = form.querySelector("button[type=submit]");
-  if (form.dataset.cancel) {
+  const sender = form.querySelector("button[type=submit]");
+  const id = form.dataset.case;
+  if ("cancel" in form.dataset) {
     event.preventDefault();
-    const id = form.dataset.cancel;
-    if (form.reportValidity()) change(button, "POST", `/cases/${id}/cancel`, { reason: form.elements.reason.value }, id);
+    if (form.reportValidity()) change(sender, "POST", `/cases/${id}/cancel`, { reason: form.elements.reason.value }, id);
   } else if ("update" in form.dataset) {
     event.preventDefault();
     const vitals = vitalsOf(form);
     if (!form.reportValidity() || !vitals) return;
-    const id = form.dataset.case;
-    change(button, "PATCH", `/cases/${id}`, { vitals }, id).then((problem) => {
+    change(sender, "PATCH", `/cases/${id}`, { vitals }, id).then((problem) => {
       if (problem) return;
       form.reset();
       form.closest("details").open = false;
@@ -480,8 +234,7 @@ document.getElementById("sign-out").addEventListener(
     event.stopImmediatePropagation();
     const mine = out.outbox.filter((entry) => entry.account === out.person?.account).length;
     if (mine && !confirm(t("crew.sign_out_unsent", { n: mine }))) return;
-    const button = event.currentTarget;
-    await press(button, async () => {
+    await press(event.currentTarget, async () => {
       await api("DELETE", "/session");
       await out.wipe();
       location.assign("/sign-in");
@@ -513,6 +266,7 @@ async function main() {
     window.scrollTo(0, 0);
   });
   wireMessages(show);
+  unlockSound(show);
   const restored = await restoreDraft();
   const box = document.getElementById("new-case");
   box.open = restored;

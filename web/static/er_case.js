@@ -3,6 +3,7 @@
 
 import { actions, config, countdown, el, number, roomName, serverNow, t, time, word } from "./page.js";
 import { filmPanel, overlays, sizeStages } from "./er_film.js";
+import { rules, scores } from "./meaning.js";
 import { messages } from "./messages.js";
 import { findings, triage } from "./findings.js";
 import { acuity, identity, offerState, patientLine, vitals } from "./patient.js";
@@ -84,10 +85,10 @@ function body(offer, shown) {
     el(
       "div",
       { class: "clinical-facts" },
-      el("div", {}, vitals(shown.vitals, shown.triage?.news2?.parts), trend ? trendOf(shown) : null),
-      findings(shown.image),
+      el("div", {}, vitals(shown.vitals, pointsOf(shown.triage?.news2?.parts ?? {})), trend ? trendOf(shown) : null),
+      findings(shown.image, scores),
       models(shown.image),
-      triage(shown),
+      triage(shown, rules),
       where
         ? el(
             "details",
@@ -98,6 +99,14 @@ function body(offer, shown) {
         : null,
     ),
   );
+}
+
+/** How many points each sign gives in NEWS2. */
+function pointsOf(parts) {
+  return (name) => {
+    const part = parts[name === "blood_pressure" ? "systolic_bp_mmhg" : name] ?? null;
+    return part === null ? null : el("span", { class: `points points-${part}`, title: t("vitals.points", { n: part }) }, `+${part}`);
+  };
 }
 
 /** Which networks said so; beside it stands that they are no diagnosis. */

@@ -14,8 +14,9 @@ export function aiNotice() {
 }
 
 /** The three highest scores, each against its operating point, and the prediction set. They are
- * called probabilities only where a site's prevalence is set (score_kind). */
-export function findings(image) {
+ * called probabilities only where a site's prevalence is set (score_kind). `explain` is meaning.js's
+ * scores, where there is time to read it. */
+export function findings(image, explain) {
   if (!image || image.unusable_reason) return null;
   const waits = image.readings.some((r) => r.status === "pending" || r.status === "running");
   const failed = image.readings.some((r) => r.status === "failed");
@@ -33,58 +34,20 @@ export function findings(image) {
     also.length
       ? [el("p", { class: "quiet" }, t("findings.also")), el("ul", {}, also.map(line))]
       : null,
-    scoreMeaning(image, [...image.top3, ...also], chance),
+    explain?.(image, [...image.top3, ...also], chance),
     waits ? el("p", { class: "quiet busy" }, t("film.reading")) : null,
     failed ? el("p", { class: "note warn" }, t("film.reading_failed")) : null,
     aiNotice(),
   );
 }
 
-/** What the scores mean, folded away: the rates behind each operating point, and the prediction set. */
-function scoreMeaning(image, shown, chance) {
-  const set = image.prediction_set;
-  const rated = shown.filter((finding) => known(finding.threshold) && known(finding.sensitivity));
-  if (!set && !rated.length) return null;
-  const size = set && { coverage: percent(set.coverage), n: set.labels.length, all: image.findings.length };
-  return el(
-    "details",
-    { class: "quiet score-meaning", "data-key": `${image.sha256}-scores` },
-    el("summary", {}, size ? t("findings.set", size) : t("findings.points")),
-    set
-      ? el(
-          "p",
-          {},
-          el("b", {}, set.labels.map((label) => word("label", label)).join(", ") || t("common.none")),
-          ". ",
-          t("findings.set_meaning", size),
-        )
-      : null,
-    rated.length
-      ? el(
-          "ul",
-          {},
-          rated.map((finding) =>
-            el(
-              "li",
-              {},
-              t("findings.point", {
-                label: word("label", finding.label),
-                threshold: scoreText(finding.threshold, chance),
-                sensitivity: percent(finding.sensitivity),
-                specificity: percent(finding.specificity),
-              }),
-            ),
-          ),
-        )
-      : null,
-  );
-}
-
-function known(number) {
+/** Did the server say? */
+export function known(number) {
   return number !== null && number !== undefined;
 }
 
-function percent(share) {
+/** A share as the page's language writes it. */
+export function percent(share) {
   const digits = share > 0 && share < 0.1 ? 1 : 0;
   return share.toLocaleString(config.locale, {
     style: "percent",
@@ -93,7 +56,8 @@ function percent(share) {
   });
 }
 
-function scoreText(score, chance) {
+/** A score, or a probability where it is one. */
+export function scoreText(score, chance) {
   return chance ? percent(score) : number(score, 2);
 }
 
@@ -120,8 +84,8 @@ function findingLine(finding, chance) {
   );
 }
 
-/** Why this level, in words, and what the patient needs. */
-export function triage(shown) {
+/** Why this level, in words, and what the patient needs; `explain` is meaning.js's rules. */
+export function triage(shown, explain) {
   const judged = shown.triage;
   if (!judged) return null;
   const scores = ["news2", "qsofa", "crb65"]
@@ -144,23 +108,7 @@ export function triage(shown) {
         el("li", {}, reason.text[config.language] ?? reason.text.en ?? reason.code),
       ),
     ),
-    judged.needs.length
-      ? el(
-          "p",
-          { class: "needs" },
-          el("span", { class: "quiet" }, `${t("triage.needs")}: `),
-          judged.needs.map((need) => word("capability", need)).join(", "),
-        )
-      : null,
-    judged.wishes?.length
-      ? el(
-          "p",
-          { class: "needs" },
-          el("span", { class: "quiet" }, `${t("triage.wishes")}: `),
-          judged.wishes.map((wish) => word("capability", wish)).join(", "),
-        )
-      : null,
-    ruleSources(shown.id, judged),
+    explain ? explain(shown.id, judged) : judged.news2 ? el("small", { class: "quiet" }, judged.credit) : null,
     shown.partial ? el("p", { class: "note warn" }, t("case.partial")) : null,
     shown.needs_review ? el("p", { class: "note warn" }, t("case.needs_review")) : null,
   );
@@ -172,36 +120,4 @@ function scoreLine(name, score) {
   if (name === "news2") return t("triage.news2_range", score);
   const { known_total: known, upper_total: upper } = score;
   return known || upper ? t(`triage.${name}`, { total: `${known}–${upper}` }) : null;
-}
-
-/** Where the rules come from, who signed them off, and the credit that the NEWS2 chart asks for. */
-function ruleSources(caseId, judged) {
-  const rules = judged.rules;
-  if (!rules && !judged.news2) return null;
-  const rows = [...(judged.reasons ?? []), ...(judged.need_reasons ?? [])].filter((row) => row.source);
-  return el(
-    "details",
-    { class: "quiet rule-sources", "data-key": `${caseId}-rules` },
-    el("summary", {}, t("triage.why")),
-    rules
-      ? el("p", {}, t(rules.reviewed_by ? "triage.rules_reviewed" : "triage.rules_not_reviewed", rules))
-      : null,
-    rows.length
-      ? el(
-          "ul",
-          {},
-          rows.map((row) =>
-            el(
-              "li",
-              {},
-              row.capability ? `${word("capability", row.capability)}: ` : null,
-              row.text[config.language] ?? row.text.en,
-              " — ",
-              row.source,
-            ),
-          ),
-        )
-      : null,
-    judged.news2 ? el("p", {}, judged.credit) : null,
-  );
 }

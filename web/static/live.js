@@ -96,7 +96,7 @@ export function follow({ onEvent, reload }) {
     source = new EventSource(`${config.stream}?after=${after}`, { withCredentials: true });
     source.onopen = alive;
     source.addEventListener("heartbeat", alive);
-    for (const type of EVENTS) {
+    for (const type of config.events) {
       source.addEventListener(type, (event) => {
         takeNext(JSON.parse(event.data));
         alive(event);
@@ -166,47 +166,3 @@ export function follow({ onEvent, reload }) {
   // A page that was out of sight has slept: first what it knows no more, then what is new.
   document.addEventListener("visibilitychange", () => document.hidden || (show(), poll()));
 }
-
-// EventSource tells only of types that are asked for by name.
-const EVENTS = [
-  "case.received",
-  "case.image",
-  "case.offering",
-  "case.unplaced",
-  "case.assigned",
-  "case.acknowledged",
-  "case.en_route",
-  "case.arrived",
-  "case.closed",
-  "case.cancelled",
-  "case.amended",
-  "case.position",
-  "case.instructions",
-  "case.instructions_seen",
-  "offer.requested",
-  "offer.reminded",
-  "offer.received",
-  "offer.accepted",
-  "offer.accepted_with_delay",
-  "offer.rejected",
-  "offer.withdrawn",
-  "offer.expired",
-  "offer.amended",
-  "message.sent",
-  "message.delivered",
-  "message.seen",
-  "alarm.unacknowledged",
-  "alarm.no_news",
-  "alarm.few_suitable",
-  "alarm.bed_feed",
-  "alarm.control_room_chooses",
-  "case.directive",
-  "case.alarm_taken",
-  "case.telephoned",
-  "offer.assigned",
-  "bed_feed.back",
-  "beds.changed",
-  "diversion",
-  "beds",
-  "case.outcome",
-];

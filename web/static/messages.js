@@ -1,17 +1,14 @@
 // The messages of a case: sent, delivered, read. "Read" is said by a person's own tap.
 
-import { actions, api, config, el, press, Problem, t, time, word } from "./page.js";
+import { actions, api, config, el, patiently, press, t, time, word } from "./page.js";
 
 const byCase = new Map();
 
 /** Fetch a case's messages (which counts as delivered), then call changed(). */
 export async function loadMessages(caseId, changed) {
-  try {
-    byCase.set(caseId, await api("GET", `/cases/${caseId}/messages`));
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    return; // the next event or reload asks again
-  }
+  const found = await patiently(api("GET", `/cases/${caseId}/messages`));
+  if (!found) return;
+  byCase.set(caseId, found);
   changed();
 }
 

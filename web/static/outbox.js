@@ -11,7 +11,7 @@ const heard = globalThis.BroadcastChannel ? new BroadcastChannel("goldentime-out
 
 /** Who uses this device: {account, unit, name}; null when nobody signed in since the last sign-out. */
 export let person = null;
-/** Entries that are not wholly received, each with its `state`, `share`, `problem`, `waitS`. */
+/** Entries that are not wholly received, each with its `state`, `share`, `problem`. */
 export let outbox = [];
 
 let handlers = { changed() {}, received() {} };
@@ -53,8 +53,8 @@ async function load() {
   handlers.changed();
 }
 
-function pick({ state, share, problem, waitS } = {}) {
-  return { state, share, problem, waitS };
+function pick({ state, share, problem } = {}) {
+  return { state, share, problem };
 }
 
 function tell() {
@@ -149,7 +149,7 @@ function schedule(left) {
   const waitS = Math.min(LONGEST_WAIT_S, 2 ** attempt++);
   for (const { entry, problem } of left ?? []) {
     const shown = outbox.find((other) => other.id === entry.id);
-    if (shown) Object.assign(shown, { state: "waiting", problem, waitS });
+    if (shown) Object.assign(shown, { state: "waiting", problem });
   }
   timer = setTimeout(push, waitS * 1000);
   handlers.changed();

@@ -128,6 +128,15 @@ export async function api(method, path, body, options) {
   }
 }
 
+/** The outcome of a request, or undefined for a Problem: the next look asks again. */
+export async function patiently(asked) {
+  try {
+    return await asked;
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+  }
+}
+
 /** Run a change for a pressed control: busy until the answer, its problem as a notice. */
 export async function press(button, change) {
   if (button.hasAttribute("aria-disabled")) return null;
@@ -198,19 +207,6 @@ setInterval(() => {
 export function roomName(room) {
   return (config.language === "ko" && room.name_ko) || room.name;
 }
-
-const THEMES = ["auto", "light", "dark"];
-
-document.getElementById("theme")?.addEventListener("click", ({ currentTarget: button }) => {
-  const next = THEMES[(THEMES.indexOf(button.dataset.themeNow) + 1) % THEMES.length];
-  button.dataset.themeNow = next;
-  button.textContent = t(`theme.${next}`);
-  if (next === "auto") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = next;
-  // The server writes it into the next page, so that nothing flashes.
-  const secure = location.protocol === "https:" ? "; secure" : "";
-  document.cookie = `goldentime_theme=${next}; path=/; max-age=31536000; samesite=lax${secure}`;
-});
 
 document.getElementById("sign-out")?.addEventListener("click", async (event) => {
   await press(event.currentTarget, async () => {

@@ -43,9 +43,8 @@ export function identity(shown) {
   );
 }
 
-/** The six vital signs with units, a dash for what was not measured; with the points that each
- * gives in NEWS2 where `parts` are known. */
-export function vitals(signs, parts = {}) {
+/** The six vital signs with units, a dash for what was not measured; `points(name)` stands beside each. */
+export function vitals(signs, points = () => null) {
   if (!signs) return el("p", { class: "quiet" }, t("vitals.none"));
   const pressure =
     signs.systolic_bp_mmhg === null
@@ -83,26 +82,19 @@ export function vitals(signs, parts = {}) {
         el(
           "div",
           { class: `vital-${name}` },
-          el("dt", {}, t(`vitals.${name}`), points(parts[PART_OF[name] ?? name])),
+          el("dt", {}, t(`vitals.${name}`), points(name)),
           el(
             "dd",
             {},
             el("b", {}, value ?? "–"),
             value === null || value === undefined ? null : el("small", {}, ` ${unit}`),
-            more ? el("small", { class: "more" }, more, name === "spo2_percent" ? points(parts.on_oxygen) : null) : null,
+            more ? el("small", { class: "more" }, more, name === "spo2_percent" ? points("on_oxygen") : null) : null,
             earlier.has(name) ? el("small", { class: "more" }, t("vitals.earlier")) : null,
           ),
         ),
       ),
     ),
   );
-}
-
-const PART_OF = { blood_pressure: "systolic_bp_mmhg" };
-
-function points(part) {
-  if (part === null || part === undefined) return null;
-  return el("span", { class: `points points-${part}`, title: t("vitals.points", { n: part }) }, `+${part}`);
 }
 
 /** What an ER answered, in words. */

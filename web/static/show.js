@@ -1,6 +1,6 @@
 // How a case looks, the same for crew, ER and control room. Nothing here asks the server anything.
 
-import { el, roomName, t, time, word } from "./page.js";
+import { countdown, el, roomName, t, time, word } from "./page.js";
 import { findings, triage } from "./findings.js";
 import { acuity, identity, offerState, patientLine, vitals } from "./patient.js";
 
@@ -71,8 +71,8 @@ export function film(shown) {
   );
 }
 
-/** Film and AI on one side, vitals and triage on the other. */
-export function clinical(shown) {
+/** Film and AI on one side, vitals and triage on the other; `meaning` is meaning.js, if wanted. */
+export function clinical(shown, meaning = {}) {
   return el(
     "div",
     { class: "clinical" },
@@ -83,10 +83,16 @@ export function clinical(shown) {
       patientLine(shown),
       identity(shown),
       vitals(shown.vitals),
-      findings(shown.image),
-      triage(shown),
+      findings(shown.image, meaning.scores),
+      triage(shown, meaning.rules),
     ),
   );
+}
+
+/** What the ER says became of the patient. */
+export function outcome({ outcome: told }) {
+  if (!told) return null;
+  return el("p", { class: "note good outcome-told" }, el("strong", {}, t("case.outcome")), ` ${told.diagnosis} · ${word("disposition", told.disposition)} (${time(told.recorded_at)})`);
 }
 
 export function eta(offer) {
@@ -95,6 +101,7 @@ export function eta(offer) {
     : t("common.eta", { n: Math.round(offer.eta_min) });
 }
 
+const WAITING = new Set(["requested", "received"]);
 const ENDED_OFFERS = new Set(["rejected", "withdrawn", "expired"]);
 
 /** Every hospital that was asked: what counts now, and folded away the earlier ones that ended. */
@@ -126,7 +133,7 @@ function offerLine(offer) {
     { class: `offer offer-${offer.status}`, "data-key": offer.id },
     el("span", { class: "offer-room" }, roomName(offer.emergency_room)),
     el("span", { class: "offer-eta" }, eta(offer)),
-    el("span", { class: "offer-state" }, offerState(offer)),
+    el("span", { class: "offer-state" }, offerState(offer), WAITING.has(offer.status) ? [" · ", countdown(offer.answer_by_at)] : null),
     offer.assigned_reason
       ? el("small", { class: "quiet" }, t("offer.assigned", { reason: offer.assigned_reason }))
       : null,

@@ -1,31 +1,38 @@
-// A number between two large buttons, with an explicit "not measured": markup
-//   <div class="stepper" data-stepper> button[data-by=-1] input[type=number] button[data-by=1]
-//   <label class="not-measured"><input type="checkbox" data-not-measured> … </label></div>
-// Works for any such element, also for those that are painted later.
+// A vital sign between two large buttons, and in words whether it was measured at all: markup in
+// templates/vitals_fields.html. An empty field is "not measured"; nothing here makes it normal.
 
-/** Where an empty field starts when it is stepped: its data-start, else its lowest value. */
-function stepped(input, by) {
-  const step = Number(input.step) || 1;
-  const [low, high] = [input.min === "" ? -Infinity : Number(input.min), input.max === "" ? Infinity : Number(input.max)];
-  if (input.value === "") return Math.min(high, Math.max(low, Number(input.dataset.start ?? low)));
-  const digits = (input.step.split(".")[1] ?? "").length;
-  return Math.min(high, Math.max(low, Number(input.value) + by * step)).toFixed(digits);
+const of = (node) => node.closest?.("[data-stepper]");
+const field = (stepper) => stepper.querySelector("input[type=number]");
+
+/** Say of every sign in `root` whether it was measured: after a form was filled. */
+export function sayWhatIsMeasured(root) {
+  for (const stepper of root.querySelectorAll("[data-stepper]")) say(stepper);
 }
 
-document.addEventListener("click", (event) => {
-  const button = event.target.closest?.("[data-stepper] > button[data-by]");
-  if (!button) return;
-  const input = button.parentElement.querySelector("input[type=number]");
-  if (input.disabled) return;
-  input.value = stepped(input, Number(button.dataset.by));
-  input.dispatchEvent(new Event("input", { bubbles: true }));
-});
+function say(stepper) {
+  const { value, validity } = field(stepper);
+  stepper.querySelector("[data-not-measured]").checked = value === "" && !validity.badInput;
+}
 
-document.addEventListener("change", (event) => {
-  if (!event.target.matches?.("[data-stepper] [data-not-measured]")) return;
-  const stepper = event.target.closest("[data-stepper]");
-  for (const node of stepper.querySelectorAll(":scope > button, :scope > input")) {
-    node.disabled = event.target.checked;
-  }
-  if (event.target.checked) stepper.querySelector("input[type=number]").value = "";
+/** One step; an empty field starts where its data-start says. */
+function step(button) {
+  const input = field(of(button));
+  const digits = (input.step.split(".")[1] ?? "").length;
+  const next = input.value === "" ? Number(input.dataset.start) : Number(input.value) + Number(button.dataset.by);
+  input.value = Math.min(Number(input.max), Math.max(Number(input.min), next)).toFixed(digits);
+  input.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest?.("[data-stepper] [data-by]");
+  if (button) step(button);
+});
+document.addEventListener("input", ({ target }) => target.type === "number" && of(target) && say(of(target)));
+document.addEventListener("change", ({ target }) => {
+  if (!("notMeasured" in target.dataset)) return;
+  const input = field(of(target));
+  if (target.checked) input.value = "";
+  else input.focus();
+  say(of(target)); // the tick never says otherwise than the number
+  input.dispatchEvent(new Event("input", { bubbles: true }));
 });

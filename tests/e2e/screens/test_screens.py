@@ -53,6 +53,7 @@ class Screen:
 SCREENS = [
     Screen("sign-in", None, "/sign-in", ready),
     Screen("ambulance", "crew", "/crew"),
+    Screen("ambulance-history", "crew", "/crew/history"),
     Screen("emergency-room", "er", "/er"),
     Screen("control-room", "control", "/control"),
     Screen("operations", "operations", "/operations"),

@@ -1,0 +1,185 @@
+// How one case looks in its ambulance: the decision first, then everything else. Asks nobody.
+
+import { button, el, roomName, t, time } from "./page.js";
+import { messages } from "./messages.js";
+import { clinical, heading, offers, outcome, stateWords } from "./show.js";
+
+export const OVER = new Set(["closed", "cancelled"]);
+export const SEEKING = new Set(["received", "offering", "unplaced"]);
+const HELD = new Set(["assigned", "acknowledged", "en_route", "arrived"]);
+const NEXT = {
+  assigned: ["acknowledge", "crew.acknowledge", "acknowledge"],
+  acknowledged: ["depart", "crew.depart", "primary big"],
+  en_route: ["arrive", "crew.arrive", "primary big"],
+  arrived: ["close", "case.status.closed", "primary big"],
+};
+
+/** The offer of the ER that holds a case, if one does. */
+export function holder(shown) {
+  return shown.offers.find((offer) => offer.status === "accepted");
+}
+
+/** How far a case is: on this device, sent, received, seen by an ER, decided. */
+export function ticks(reached) {
+  return el(
+    "ol",
+    { class: "ticks" },
+    ["kept", "sent", "received", "seen", "decided"].map((name) => {
+      const done = name === "kept" || Boolean(reached[name]);
+      return el("li", { class: done ? "done" : "open" }, el("span", { "aria-hidden": "true" }, done ? "✓ " : "○ "), t(`crew.tick.${name}`), done ? null : el("span", { class: "visually-hidden" }, ` (${t("crew.tick.open")})`));
+    }),
+  );
+}
+
+/** A case; `facts`: {rooms, receipt, network} (what to say of the network, or null). */
+export function card(shown, { rooms, receipt, network }) {
+  const over = OVER.has(shown.status);
+  return el(
+    "article",
+    { class: `card case case-${shown.status}`, "data-key": shown.id, id: `case-${shown.id}` },
+    heading(shown),
+    over ? outcome(shown) : ticks({ sent: true, received: true, seen: shown.offers.some((offer) => offer.received_at || offer.decided_at), decided: shown.assigned_at }),
+    decision(shown),
+    counters(shown),
+    shown.status === "unplaced" ? phones(shown, rooms) : null,
+    timeline(shown, receipt, network),
+    offers(shown.id, shown.offers),
+    clinical(shown),
+    over ? null : messages(shown.id, holder(shown) ? ["emergency_room", "control_room"] : ["control_room"]),
+    over ? button("dismiss", t("crew.dismiss"), { case: shown.id }, "link") : onTheWay(shown),
+  );
+}
+
+/** Name, address, telephone and way of the ER that holds a case, and the crew's next step. */
+export function goingTo(shown) {
+  const offer = holder(shown);
+  const room = offer.emergency_room;
+  const [path, words, style] = NEXT[shown.status];
+  return [
+    room.address ? el("address", {}, room.address) : null,
+    el("p", { class: "buttons" }, room.phone ? el("a", { class: "button", href: `tel:${room.phone}` }, t("common.call", { phone: room.phone })) : null, route(room)),
+    button("step", t(words), { case: shown.id, step: path, key: `${shown.id}-${path}` }, style),
+  ];
+}
+
+function decision(shown) {
+  const offer = holder(shown);
+  if (!offer || !HELD.has(shown.status)) return null;
+  return el(
+    "section",
+    { class: `decision decision-${shown.status}` },
+    el("strong", {}, t(shown.status === "assigned" ? "crew.acknowledge_hint" : "crew.going_to", { name: roomName(offer.emergency_room) })),
+    goingTo(shown),
+    instructions(shown),
+    el(
+      "details",
+      { class: "give-back", "data-key": `${shown.id}-give-back` },
+      el("summary", { class: "link" }, t("crew.give_back")),
+      answer(offer, shown, "pass", "crew.give_back_confirm"),
+    ),
+  );
+}
+
+/** Opens the phone's own map; nobody is asked by us. iOS knows no geo: links. */
+function route(room) {
+  const place = `${room.latitude},${room.longitude}`;
+  const apple = /iPad|iPhone|iPod/.test(navigator.userAgent) || (navigator.platform === "MacIntel" && navigator.maxTouchPoints > 1);
+  const href = apple ? `maps://?daddr=${place}` : `geo:${place}?q=${place}(${encodeURIComponent(roomName(room))})`;
+  return el("a", { class: "button", href }, t("crew.route"));
+}
+
+/** What the ER asks of us before arrival. */
+function instructions(shown) {
+  const asked = shown.instructions;
+  if (!asked || (!asked.items.length && !asked.note)) return null;
+  return el(
+    "div",
+    { class: "instructions", "data-key": `${shown.id}-instructions` },
+    el("strong", {}, t("crew.instructions")),
+    el("ul", {}, asked.items.map((item) => el("li", {}, t(`instruction.${item}`)))),
+    asked.note ? el("p", { class: "body" }, asked.note) : null,
+    asked.seen_at
+      ? el("p", { class: "quiet" }, t("crew.instructions_seen", { time: time(asked.seen_at) }))
+      : button("step", t("crew.instructions_read"), { case: shown.id, step: "instructions/seen" }, "primary big"),
+  );
+}
+
+const answer = (offer, shown, name, words, style) =>
+  button("answerCounter", t(words), { answer: name, offer: offer.id, case: shown.id }, style);
+
+/** "Yes, in N minutes": to be taken or passed. */
+export function counters(shown) {
+  if (!SEEKING.has(shown.status)) return [];
+  return shown.offers
+    .filter((offer) => offer.status === "accepted_with_delay")
+    .map((offer) =>
+      el(
+        "section",
+        { class: "counter", "data-key": `counter-${offer.id}` },
+        el("strong", {}, t("crew.counter", { name: roomName(offer.emergency_room), n: offer.delay_min })),
+        el("div", { class: "buttons" }, answer(offer, shown, "take", "crew.counter_take", "primary"), answer(offer, shown, "pass", "crew.counter_pass")),
+      ),
+    );
+}
+
+/** The ERs' telephones, nearest first: nobody has accepted. */
+export function phones(shown, rooms) {
+  const etas = new Map(shown.offers.map((o) => [o.emergency_room.id, o.eta_min ?? 999]));
+  const list = rooms
+    .filter((room) => room.phone)
+    .sort((a, b) => (etas.get(a.id) ?? 1000) - (etas.get(b.id) ?? 1000))
+    .slice(0, 6);
+  return el(
+    "section",
+    { class: "phone-card" },
+    el("strong", {}, t("crew.phone_card")),
+    el("ul", {}, list.map((room) => el("li", {}, el("a", { href: `tel:${room.phone}`, class: "button" }, `${roomName(room)} ${room.phone}`)))),
+    el("p", { class: "quiet" }, t("crew.phone_goes_on")),
+  );
+}
+
+function timeline(shown, receipt, network) {
+  const steps = [
+    ["received", shown.received_at],
+    ["offering", shown.first_offer_at],
+    ["assigned", shown.assigned_at],
+    ["acknowledged", shown.acknowledged_at],
+    ["arrived", shown.arrived_at],
+    [OVER.has(shown.status) ? shown.status : "closed", shown.ended_at],
+  ].filter(([, at]) => at);
+  const hash = receipt?.image_sha256?.slice(0, 12);
+  return el(
+    "section",
+    { class: "timeline" },
+    el("p", { class: "receipt" }, t("case.receipt", { time: time(shown.received_at) }), " ", network, hash ? el("small", {}, ` ${t("case.receipt_hash", { hash })}`) : null),
+    el("ol", {}, steps.map(([name, at]) => el("li", {}, el("time", { datetime: at }, time(at)), " ", stateWords(shown, name)))),
+    shown.position_at && !OVER.has(shown.status) && !shown.arrived_at ? el("p", { class: "quiet" }, t("crew.position_sent", { time: time(shown.position_at) })) : null,
+    OVER.has(shown.status) && shown.ended_reason ? el("p", { class: "quiet" }, shown.ended_reason) : null,
+  );
+}
+
+function onTheWay(shown) {
+  const cancellable = SEEKING.has(shown.status) || ["assigned", "acknowledged"].includes(shown.status);
+  return el(
+    "div",
+    { class: "more-actions" },
+    el("details", { "data-key": `${shown.id}-update` }, el("summary", { class: "link" }, t("crew.update")), form("update", shown)),
+    el(
+      "label",
+      { class: "button small", "data-key": `${shown.id}-film` },
+      t(shown.image ? "crew.film_replace" : "crew.film_add"),
+      el("input", { type: "file", accept: "image/png,image/jpeg,.dcm,application/dicom", "data-film-of": shown.id }),
+    ),
+    cancellable
+      ? el("details", { "data-key": `${shown.id}-cancel` }, el("summary", { class: "link danger" }, t("crew.cancel")), form("cancel", shown))
+      : null,
+  );
+}
+
+/** A form of the page's templates for one case; what is typed in it stays when the card is repainted. */
+function form(name, shown) {
+  const made = document.getElementById(`${name}-template`).content.cloneNode(true).querySelector("form");
+  made.dataset.case = shown.id;
+  made.setAttribute("data-keep", "");
+  return made;
+}
