@@ -29,11 +29,14 @@ def merge(
     surviving_id: UUID,
     absorbed_id: UUID,
     versions: tuple[int, int],
+    *,
+    reason: str | None = None,
 ) -> Patient:
     """Say that both are one person; returns the surviving one. The same merge twice is one.
 
-    versions: of the surviving and of the absorbed patient, as they were looked at. Raises NotFound
-    unless the actor may see both, StalePatient (409), Conflict when one of them is merged already.
+    versions: of the surviving and of the absorbed patient, as they were looked at; reason: why,
+    for the audit. Raises NotFound unless the actor may see both, StalePatient (409), Conflict when
+    one of them is merged already.
     """
     if surviving_id == absorbed_id:
         raise Invalid("a patient cannot be merged with itself", field="absorb")
@@ -61,13 +64,15 @@ def merge(
         raise LostRace(patient_id=str(absorbed.id)) from error
     _set_root(session, surviving.id, _tree(session, absorbed.id))
     session.refresh(absorbed)
-    _write_down(session, actor, "patient.merged", row, surviving)
+    _write_down(session, actor, "patient.merged", row, surviving, reason)
     patients.tell(session, surviving, "patient.merged")
     duplicates.look_at_patient(session, settings, surviving)
     return surviving
 
 
-def split(session: Session, actor: Actor, merge_id: UUID, version: int) -> PatientMerge:
+def split(
+    session: Session, actor: Actor, merge_id: UUID, version: int, *, reason: str | None = None
+) -> PatientMerge:
     """Take a merge back: both patients are again what they were, with their own cases.
 
     version: of the patient that the person looked at, the root. The same split twice is one.
@@ -93,7 +98,7 @@ def split(session: Session, actor: Actor, merge_id: UUID, version: int) -> Patie
     session.flush()
     _set_root(session, absorbed.id, _tree(session, absorbed.id))
     session.refresh(absorbed)
-    _write_down(session, actor, "patient.split", row, root)
+    _write_down(session, actor, "patient.split", row, root, reason)
     return row
 
 
@@ -136,7 +141,12 @@ def _in_force(session: Session, absorbed_id: UUID) -> PatientMerge | None:
 
 
 def _write_down(
-    session: Session, actor: Actor, action: str, row: PatientMerge, root: Patient
+    session: Session,
+    actor: Actor,
+    action: str,
+    row: PatientMerge,
+    root: Patient,
+    reason: str | None,
 ) -> None:
     for patient_id in (row.surviving_id, row.absorbed_id):
         events.audit(
@@ -150,4 +160,5 @@ def _write_down(
             absorbed=str(row.absorbed_id),
             root=str(root.id),
             version=root.version,
+            reason=reason,
         )

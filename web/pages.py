@@ -146,6 +146,13 @@ def control_room() -> str:
     return _page("control", sheets=(*CASE_SHEETS, "control"))
 
 
+@blueprint.route("/patients")
+@allow(Role.EMERGENCY_ROOM, Role.CONTROL_ROOM)
+def patients() -> str:
+    """Who was carried, over cases; the server decides whom each may see."""
+    return _page("patients", sheets=(*CASE_SHEETS, "patients"))
+
+
 @blueprint.route("/beds")
 @allow(Role.CONTROL_ROOM, Role.ADMIN)
 def beds() -> str:

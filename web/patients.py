@@ -128,7 +128,15 @@ def merge_patients(data: dict[str, Any], patient_id: UUID) -> dict[str, Any]:
         lambda s: _detail(
             s,
             who,
-            merging.merge(s, state.settings, who, patient_id, data["absorb"], versions),
+            merging.merge(
+                s,
+                state.settings,
+                who,
+                patient_id,
+                data["absorb"],
+                versions,
+                reason=data.get("reason"),
+            ),
         )
     )
 
@@ -142,7 +150,9 @@ def split_patients(data: dict[str, Any], merge_id: UUID) -> dict[str, Any]:
     who = actor()
 
     def unit(session: Session) -> dict[str, Any]:
-        row: PatientMerge = merging.split(session, who, merge_id, data["version"])
+        row: PatientMerge = merging.split(
+            session, who, merge_id, data["version"], reason=data.get("reason")
+        )
         return merge_picture(session, row)
 
     return here().record.again(unit)

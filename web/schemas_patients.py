@@ -64,18 +64,27 @@ class PatientsQuery(In):
     limit = fields.Integer(load_default=25, validate=validate.Range(1, 100))
 
 
+def _reason() -> fields.String:
+    return fields.String(
+        validate=[validate.Length(3, 200), no_control_characters],
+        metadata={"description": "why; goes into the audit, so no name"},
+    )
+
+
 class MergeIn(In):
     """Which other patient is the same person, and both versions as you looked at them."""
 
     absorb = fields.UUID(required=True)
     version = _version()
     absorb_version = _version()
+    reason = _reason()
 
 
 class SplitIn(In):
     """The version of the patient that the merge is taken out of."""
 
     version = _version()
+    reason = _reason()
 
 
 class CallOffIn(In):

@@ -41,6 +41,7 @@ PAGES = {
     "/crew/history": {Role.CREW},
     "/er": {Role.EMERGENCY_ROOM},
     "/control": {Role.CONTROL_ROOM},
+    "/patients": {Role.EMERGENCY_ROOM, Role.CONTROL_ROOM},
     "/beds": {Role.CONTROL_ROOM, Role.ADMIN},
     "/operations": {Role.OPERATIONS, Role.CONTROL_ROOM, Role.ADMIN},
     "/admin": {Role.ADMIN},

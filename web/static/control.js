@@ -2,13 +2,15 @@
 
 import { actions, api, el, paint, press, Problem, roomName, serverNow, session, t, time } from "./page.js";
 import { follow, heard } from "./live.js";
+import { guard, wireGuard } from "./guard.js";
 import * as meaning from "./meaning.js";
 import { loadMessages, messages, unread, wireMessages } from "./messages.js";
 import { choosing, waitsForUs, wireChoosing } from "./choosing.js";
 import { calls, loadLog, takenBy, taking, wireLog } from "./control_log.js";
 import { drawMap } from "./map.js";
 import { feedLine, showShortages } from "./shortage.js";
-import { clinical, heading, offers, stateWords, toggleBoxes } from "./show.js";
+import { clinical, toggleBoxes } from "./clinical.js";
+import { heading, offers, stateWords } from "./show.js";
 import { muted, muteWords, ring, wireSound } from "./sound.js";
 
 const OVER = new Set(["closed", "cancelled"]);
@@ -160,6 +162,7 @@ function card(shown) {
         news ? el("span", { class: "badge" }, `${t("messages.title")} ${news}`) : null,
       ),
     ),
+    guard(shown),
     shown.status === "unplaced" ? phones() : null,
     offers(shown.id, shown.offers),
     choosing(shown, rooms),
@@ -227,6 +230,7 @@ document.addEventListener("submit", (event) => {
 });
 
 wireMessages(show);
+wireGuard(fetchCase);
 wireChoosing(fetchCase, show);
 wireLog(show);
 wireSound(show);

@@ -10,7 +10,6 @@ import { clearForm, editForm, restoreDraft, wireForm, vitalsOf } from "./case_fo
 import { loadMessages, wireMessages } from "./messages.js";
 import * as out from "./outbox.js";
 import { lasting } from "./vault.js";
-import { toggleBoxes } from "./show.js";
 import { unlockSound } from "./tone.js";
 
 const URGENCY = ["assigned", "unplaced", "offering", "received", "acknowledged", "en_route", "arrived"];
@@ -156,10 +155,6 @@ function change(pressed, method, path, body, caseId) {
   });
 }
 
-actions.toggleBoxes = ({ dataset }) => {
-  toggleBoxes(dataset.case);
-  show();
-};
 actions.step = (pressed) =>
   change(pressed, "POST", `/cases/${pressed.dataset.case}/${pressed.dataset.step}`, undefined, pressed.dataset.case);
 actions.answerCounter = (pressed) => {

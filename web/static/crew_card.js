@@ -1,8 +1,10 @@
 // How one case looks in its ambulance: the decision first, then everything else. Asks nobody.
 
-import { button, el, roomName, t, time } from "./page.js";
+import { button, el, roomName, t, time, word } from "./page.js";
 import { messages } from "./messages.js";
-import { clinical, heading, offers, outcome, stateWords } from "./show.js";
+import { findings, triage } from "./findings.js";
+import { identity, patientLine, vitals } from "./patient.js";
+import { heading, offers, stateWords } from "./show.js";
 
 export const OVER = new Set(["closed", "cancelled"]);
 export const SEEKING = new Set(["received", "offering", "unplaced"]);
@@ -38,13 +40,18 @@ export function card(shown, { rooms, receipt, network }) {
     "article",
     { class: `card case case-${shown.status}`, "data-key": shown.id, id: `case-${shown.id}` },
     heading(shown),
-    over ? outcome(shown) : ticks({ sent: true, received: true, seen: shown.offers.some((offer) => offer.received_at || offer.decided_at), decided: shown.assigned_at }),
+    over ? null : ticks({ sent: true, received: true, seen: shown.offers.some((offer) => offer.received_at || offer.decided_at), decided: shown.assigned_at }),
     decision(shown),
     counters(shown),
     shown.status === "unplaced" ? phones(shown, rooms) : null,
     timeline(shown, receipt, network),
     offers(shown.id, shown.offers),
-    clinical(shown),
+    patientLine(shown),
+    identity(shown),
+    triage(shown),
+    vitals(shown.vitals),
+    film(shown.image),
+    findings(shown.image),
     over ? null : messages(shown.id, holder(shown) ? ["emergency_room", "control_room"] : ["control_room"]),
     over ? button("dismiss", t("crew.dismiss"), { case: shown.id }, "link") : onTheWay(shown),
   );
@@ -135,6 +142,18 @@ export function phones(shown, rooms) {
     el("strong", {}, t("crew.phone_card")),
     el("ul", {}, list.map((room) => el("li", {}, el("a", { href: `tel:${room.phone}`, class: "button" }, `${roomName(room)} ${room.phone}`)))),
     el("p", { class: "quiet" }, t("crew.phone_goes_on")),
+  );
+}
+
+/** The film as sent, small; its boxes are in the full size. */
+function film(image) {
+  if (!image) return null;
+  const source = `${image.url}?v=${image.sha256.slice(0, 12)}-${image.boxes.length}`;
+  return el(
+    "p",
+    { class: "film-small" },
+    el("a", { href: `${source}&boxes=1`, target: "_blank", rel: "noopener" }, el("img", { src: `${source}&width_px=256`, alt: t("film.open"), class: "preview" })),
+    image.unusable_reason ? el("span", { class: "note warn" }, t("film.unusable", { reason: word("unusable", image.unusable_reason) })) : null,
   );
 }
 

@@ -3,7 +3,8 @@
 import { actions, api, el, paint, patiently, press, roomName, session, t, time } from "./page.js";
 import { follow, heard, showConnection } from "./live.js";
 import { acuity, patientLine } from "./patient.js";
-import { clinical, offers, outcome, stateWords, toggleBoxes } from "./show.js";
+import { clinical, toggleBoxes } from "./clinical.js";
+import { offers, outcome, stateWords } from "./show.js";
 
 const PAGE = 20;
 const list = document.getElementById("history");
@@ -29,7 +30,7 @@ function line(shown) {
       el("p", { class: "quiet" }, `${t("case.number", { id: shown.id.slice(0, 8) })} · ${time(shown.received_at)}`, shown.status === "closed" ? ` · ${t("history.took", { n: minutes })}` : null),
     ),
     patientLine(shown),
-    outcome(shown) ?? (shown.status === "closed" ? el("p", { class: "quiet" }, t("history.no_outcome")) : null),
+    outcome(shown.outcome) ?? (shown.status === "closed" ? el("p", { class: "quiet" }, t("history.no_outcome")) : null),
     shown.ended_reason && shown.status === "cancelled" ? el("p", { class: "quiet" }, shown.ended_reason) : null,
     el("details", { "data-key": `${shown.id}-all` }, el("summary", { class: "link" }, t("history.details")), offers(shown.id, shown.offers), clinical(shown)),
   );

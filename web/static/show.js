@@ -1,99 +1,7 @@
 // How a case looks, the same for crew, ER and control room. Nothing here asks the server anything.
 
 import { countdown, el, roomName, t, time, word } from "./page.js";
-import { findings, triage } from "./findings.js";
-import { acuity, identity, offerState, patientLine, vitals } from "./patient.js";
-
-export * from "./findings.js";
-export * from "./patient.js";
-
-/** Which films are shown with their boxes, by case id. */
-const withBoxes = new Map();
-
-/** Show or hide the boxes of a case's film. */
-export function toggleBoxes(caseId) {
-  withBoxes.set(caseId, !showsBoxes(caseId));
-}
-
-function showsBoxes(caseId) {
-  return withBoxes.get(caseId) ?? true;
-}
-
-/** The film, with its boxes unless switched off. */
-export function film(shown) {
-  const image = shown.image;
-  if (!image) return el("p", { class: "quiet no-film" }, t("film.none"));
-  const id = shown.id.slice(0, 8);
-  const boxes = image.boxes.filter((box) => box.above_threshold).length;
-  const drawn = boxes > 0 && showsBoxes(shown.id);
-  // The film under an address may be replaced and its boxes may come later: v tells them apart.
-  const plain = `${image.url}?v=${image.sha256.slice(0, 12)}-${boxes}`;
-  const source = (width) => `${plain}&width_px=${width}${drawn ? "&boxes=1" : ""}`;
-  const detected = image.readings.find((reading) => reading.kind === "detect");
-  return el(
-    "figure",
-    { class: "film" },
-    el(
-      "a",
-      { href: drawn ? `${plain}&boxes=1` : plain, target: "_blank", rel: "noopener", title: t("film.open") },
-      el("img", {
-        src: source(768),
-        alt: t(drawn ? "film.alt_boxes" : "film.alt", { id }),
-        width: image.width_px,
-        height: image.height_px,
-      }),
-    ),
-    el(
-      "figcaption",
-      {},
-      boxes > 0
-        ? el(
-            "button",
-            {
-              type: "button",
-              "data-do": "toggleBoxes",
-              "data-case": shown.id,
-              "aria-pressed": String(drawn),
-            },
-            drawn ? t("film.boxes_off") : t("film.boxes_on", { n: boxes }),
-          )
-        : detected?.status === "done"
-          ? el("span", { class: "quiet" }, t("film.boxes_none"))
-          : null,
-      image.unusable_reason
-        ? el(
-            "p",
-            { class: "note warn" },
-            t("film.unusable", { reason: word("unusable", image.unusable_reason) }),
-          )
-        : null,
-    ),
-  );
-}
-
-/** Film and AI on one side, vitals and triage on the other; `meaning` is meaning.js, if wanted. */
-export function clinical(shown, meaning = {}) {
-  return el(
-    "div",
-    { class: "clinical" },
-    el("div", { class: "clinical-film" }, film(shown)),
-    el(
-      "div",
-      { class: "clinical-facts" },
-      patientLine(shown),
-      identity(shown),
-      vitals(shown.vitals),
-      findings(shown.image, meaning.scores),
-      triage(shown, meaning.rules),
-    ),
-  );
-}
-
-/** What the ER says became of the patient. */
-export function outcome({ outcome: told }) {
-  if (!told) return null;
-  return el("p", { class: "note good outcome-told" }, el("strong", {}, t("case.outcome")), ` ${told.diagnosis} · ${word("disposition", told.disposition)} (${time(told.recorded_at)})`);
-}
+import { acuity, offerState } from "./patient.js";
 
 export function eta(offer) {
   return offer.eta_min === null
@@ -167,8 +75,8 @@ export function heading(shown, ...more) {
 }
 
 /** What became of the patient, as the ER told the crew. */
-function outcome(told) {
+export function outcome(told) {
   return told
-    ? el("p", { class: "note outcome-told" }, el("strong", {}, told.diagnosis), ` · ${word("disposition", told.disposition)} · ${time(told.recorded_at)}`)
+    ? el("p", { class: "note good outcome-told" }, `${t("case.outcome")} `, el("strong", {}, told.diagnosis), ` · ${word("disposition", told.disposition)} · ${time(told.recorded_at)}`)
     : null;
 }

@@ -1,4 +1,4 @@
-"""The ambulance's page with a line: few taps, nothing measured by accident, news that nobody misses."""
+"""The ambulance's page with a line: few taps, nothing measured by accident, news nobody misses."""
 
 from __future__ import annotations
 

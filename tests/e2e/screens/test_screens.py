@@ -40,6 +40,13 @@ def loaded(page: Page, case_id: str) -> None:
     until(page, "[...document.images].every(image => image.complete)")
 
 
+def opened_patient(page: Page, _: str) -> None:
+    """The newest patient is open, and everything that can be said of it."""
+    page.locator("#patients a").first.click()
+    page.locator("#patient details > summary").click()
+    expect(page.locator("#patient .timeline li").first).to_be_visible()
+
+
 @dataclass(frozen=True)
 class Screen:
     """What a picture is called, who sees it, where, and how it comes into the state to be shown."""
@@ -56,6 +63,7 @@ SCREENS = [
     Screen("ambulance-history", "crew", "/crew/history"),
     Screen("emergency-room", "er", "/er"),
     Screen("control-room", "control", "/control"),
+    Screen("patients", "control", "/patients", opened_patient),
     Screen("operations", "operations", "/operations"),
     Screen("administration", "admin", "/admin", ready),
 ]
