@@ -47,7 +47,7 @@ function onTheWay(story) {
     "div",
     { class: live.length > 1 ? "note bad" : "note warn", "data-key": "under-way" },
     el("strong", {}, t(live.length > 1 ? "patients.twice" : "patients.under_way", { n: live.length })),
-    el("ul", {}, live.map((c) => el("li", {}, `${t("case.unit", { call_sign: c.call_sign })} · ${t("case.number", { id: c.id.slice(0, 8) })} · ${t(`case.status.${c.status}`)} · ${time(c.received_at)}`))),
+    el("ul", {}, live.map((c) => el("li", {}, `${t("case.unit", { call_sign: c.call_sign })} · ${t("case.number", { id: c.id.slice(0, 8) })} · ${t("case.status." + c.status)} · ${time(c.received_at)}`))),
   );
 }
 
@@ -125,7 +125,7 @@ function timeline(story, level = "h3") {
       el(
         "section",
         { class: "timeline upright", "data-key": `case-${c.id}` },
-        el(level, {}, acuity(c.acuity), ` ${t("case.number", { id: c.id.slice(0, 8) })} · ${t("case.unit", { call_sign: c.call_sign })} · ${t(`case.status.${c.status}`)}`),
+        el(level, {}, acuity(c.acuity), ` ${t("case.number", { id: c.id.slice(0, 8) })} · ${t("case.unit", { call_sign: c.call_sign })} · ${t("case.status." + c.status)}`),
         c.complaint ? el("p", {}, c.complaint) : null,
         el("ol", {}, story.entries.filter((entry) => entry.case_id === c.id).map(line)),
       ),
@@ -142,17 +142,17 @@ function line(entry) {
 const SIGNS = ["respiratory_rate_per_min", "spo2_percent", "systolic_bp_mmhg", "diastolic_bp_mmhg", "pulse_per_min", "temperature_c", "consciousness"];
 
 const WORDS = {
-  status: ({ status, reason }) => t(`case.status.${status}`) + (reason ? ` (${word("ended", reason)})` : ""),
+  status: ({ status, reason }) => t("case.status." + status) + (reason ? ` (${word("ended", reason)})` : ""),
   acuity: ({ acuity: level, before }) => t("patients.entry_acuity", { level: level ?? "?", before: before ?? "–" }),
   film: ({ unusable_reason: why }) => t("patients.entry_film") + (why ? `: ${word("unusable", why)}` : ""),
   reading: ({ reading, status, findings, model }) =>
-    `${t(`er.model_${reading}`)} ${model.name ?? ""} ${model.version ?? ""}: ` +
+    `${t("er.model_" + reading)} ${model.name ?? ""} ${model.version ?? ""}: ` +
     (status === "failed" ? t("film.reading_failed") : findings.map((f) => `${word("label", f.label)} ${number(f.score, 2)}${f.above_threshold ? " ↑" : ""}`).join(", ") || t("findings.none_above")),
   vitals: ({ values, news2 }) =>
-    SIGNS.map((name) => `${t(`vitals.${name}`)} ${values[name] ?? t("vitals.not_measured")}`).join(", ") + (news2 && news2.total !== null ? ` · NEWS2 ${news2.total}` : ""),
+    SIGNS.map((name) => `${t("vitals." + name)} ${values[name] ?? t("vitals.not_measured")}`).join(", ") + (news2 && news2.total !== null ? ` · NEWS2 ${news2.total}` : ""),
   offer: ({ emergency_room: room, step, ...offer }) => `${roomName(room)}: ${step === "requested" ? t("offer.status.requested") : offerState(offer)}`,
   message: ({ sender, recipient, body }) => `${word("party", sender)} → ${word("party", recipient)}: ${body}`,
-  instructions: ({ items, note }) => `${t("crew.instructions")} ${[...items.map((item) => t(`instruction.${item}`)), note].filter(Boolean).join(", ")}`,
+  instructions: ({ items, note }) => `${t("crew.instructions")} ${[...items.map((item) => t("instruction." + item)), note].filter(Boolean).join(", ")}`,
   outcome: ({ diagnosis, disposition }) => `${t("case.outcome")} ${diagnosis} · ${word("disposition", disposition)}`,
   duplicate: ({ resolution }) => t(`patients.entry_duplicate_${resolution ?? "open"}`),
 };
