@@ -41,6 +41,7 @@ export function card(shown, { rooms, receipt, network }) {
     { class: `card case case-${shown.status}`, "data-key": shown.id, id: `case-${shown.id}` },
     heading(shown),
     over ? null : ticks({ sent: true, received: true, seen: shown.offers.some((offer) => offer.received_at || offer.decided_at), decided: shown.assigned_at }),
+    (shown.possible_duplicates ?? []).map((other) => el("p", { class: "note warn" }, t(`guard.${other.reason}`, { unit: other.call_sign, id: other.case_id.slice(0, 8), time: time(other.received_at) }))),
     decision(shown),
     counters(shown),
     shown.status === "unplaced" ? phones(shown, rooms) : null,

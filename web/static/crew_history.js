@@ -38,7 +38,7 @@ function line(shown) {
 
 /** The page before `before`, or the newest. */
 async function load(before) {
-  const found = await api("GET", `/cases?limit=${PAGE}${before ? "&before=" + encodeURIComponent(before) : ""}`);
+  const found = await api("GET", `/cases?live=false&limit=${PAGE}${before ? "&before=" + encodeURIComponent(before) : ""}`);
   heard();
   for (const shown of found) cases.set(shown.id, shown);
   if (before || cases.size <= PAGE) more.hidden = found.length < PAGE;

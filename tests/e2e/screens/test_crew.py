@@ -105,9 +105,11 @@ def test_a_decision_is_not_missed_while_the_next_case_is_typed(
     expect(alarm.get_by_role("link", name="Route")).to_be_visible()
     assert axe(page) == []
     wait_for(lambda: page.evaluate("window.buzzes") >= 2, "repetition", patience_s=12)
+    expect(alarm).not_to_have_attribute("data-arming", "")
     alarm.get_by_role("button", name="Look at the case first").click()
     expect(alarm).to_be_hidden()
     expect(alarm).to_be_visible(timeout=40_000)  # nobody has confirmed
+    expect(alarm).not_to_have_attribute("data-arming", "")
     alarm.get_by_role("button", name="ACKNOWLEDGE").click()
     expect(alarm).to_be_hidden()
     expect(complaint).to_have_value("the next pati")

@@ -130,6 +130,7 @@ def test_the_whole_case_with_a_lost_line_two_at_once_and_one_behind(
     confirm = crew.locator("#alarm [data-step=acknowledge]")
     expect(confirm).to_be_visible()
     expect(mine).to_contain_text(room)
+    expect(crew.locator("#alarm[data-arming]")).to_have_count(0)  # no accident confirms
     confirm.click()
     expect(winner.locator(YOURS)).to_have_text("Yours. The crew has confirmed.")
 

@@ -6,8 +6,11 @@ window.walk = {
   step() {
     const node = document.activeElement;
     if (!node || node === document.body) return null;
-    const again = this.seen.includes(node);
-    if (!again) this.seen.push(node);
+    // A date has several stops of its own: only what comes back later is there again.
+    const known = this.seen.includes(node);
+    const again = known && this.last !== node;
+    this.last = node;
+    if (!known) this.seen.push(node);
     // Radios and file inputs lie invisible under the words that are pressed.
     const hidden = node.matches(".choice input, label.button input");
     const shown = hidden ? (node.nextElementSibling ?? node.parentElement) : node;
