@@ -42,6 +42,7 @@ def merge(
         raise Invalid("a patient cannot be merged with itself", field="absorb")
     surviving = access.patient(session, actor, surviving_id)
     absorbed = access.patient(session, actor, absorbed_id)
+    _lock(session, surviving, absorbed)
     for patient in (surviving, absorbed):
         session.refresh(patient)
     in_force = _in_force(session, absorbed.id)
@@ -84,9 +85,11 @@ def split(
         surviving = access.patient(session, actor, row.surviving_id)
     except NotFound as hidden:
         raise NotFound(f"there is no merge {merge_id}, or you may not see it") from hidden
+    _lock(session, surviving)
     session.refresh(row)
     if row.split_at is not None:
         return row
+    session.refresh(surviving)
     root = patients.root(session, surviving)
     absorbed = session.get_one(Patient, row.absorbed_id)
     for patient in (root, absorbed):
@@ -100,6 +103,19 @@ def split(
     session.refresh(absorbed)
     _write_down(session, actor, "patient.split", row, root, reason)
     return row
+
+
+def _lock(session: Session, *some: Patient) -> None:
+    """Take every row of these patients' trees in the order of their ids, before any is changed.
+
+    Whoever merges and whoever splits change whole trees: without one order they wait in a circle.
+    """
+    session.execute(
+        select(Patient.id)
+        .where(Patient.root_id.in_({patient.root_id for patient in some}))
+        .order_by(Patient.id)
+        .with_for_update()
+    )
 
 
 def _touch_in_order(session: Session, wanted: Iterable[tuple[Patient, int]]) -> None:
