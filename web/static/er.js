@@ -23,6 +23,7 @@ let arming = null;
 const unconfirmed = new Map(); // decisions whose answer got lost: offer to what was asked
 const painted = new Set(); // offers that the server knows to be on this screen
 const unseen = new Set(); // new ones that nobody has looked at
+const placed = new Set(); // given to us by the control room, and nobody has looked yet
 const title = document.title;
 const linked = new URLSearchParams(location.search).get("offer"); // by a mail or a pager
 const place = (id) => document.getElementById(id);
@@ -84,6 +85,7 @@ function onEvent(entry) {
   else if (entry.type.startsWith("message.")) loadMessages(entry.case_id, show);
   else if (entry.body.offer_id) {
     const id = entry.body.offer_id;
+    if (entry.type === "offer.assigned") placed.add(id);
     if (entry.type === "offer.assigned") notice(t("er.assigned", { reason: entry.body.reason }), "bad");
     if (entry.type === "offer.requested") notice(t("er.new_request", { level: acuityWords(entry.body.acuity) }), "good", "new");
     if (entry.type === "offer.reminded") unseen.add(id);
@@ -140,7 +142,7 @@ function show() {
   afterPaint(place("detail"), offer);
   document.title = waiting.length ? `(${waiting.length}) ${t("er.waiting_count", { n: waiting.length })} · ${title}` : title;
   for (const id of unseen) if (!offers.has(id) || !WAITING.has(offers.get(id).status)) unseen.delete(id);
-  ring([...unseen].map((id) => offers.get(id).case.acuity ?? 3));
+  ring([...[...unseen].map((id) => offers.get(id).case.acuity ?? 3), ...[...placed].map(() => 1)]);
   sayReceived();
 }
 
@@ -237,7 +239,7 @@ document.addEventListener("connection", show); // "yours" is said only while it 
 // A hand on this screen has seen what is on it: the tone stops until something new comes.
 for (const sign of ["pointerdown", "keydown"]) {
   document.addEventListener(sign, () => {
-    if (unseen.size) setTimeout(() => (unseen.clear(), show()), 300);
+    if (unseen.size || placed.size) setTimeout(() => (unseen.clear(), placed.clear(), show()), 300);
   });
 }
 

@@ -7,7 +7,7 @@ import time
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import Installation
-from tests.e2e.screens.rig import Screens, axe, cancel, submit, until
+from tests.e2e.screens.rig import Screens, asked, axe, cancel, submit, until
 from web import demo
 
 TONES = """
@@ -46,6 +46,28 @@ def control(screens: Screens) -> Page:
     page.locator("#connection[data-state=live]").wait_for()
     page.locator("h2").first.click()
     return page
+
+
+def test_an_er_hears_that_the_control_room_gave_it_a_patient(
+    screens: Screens, installation: Installation
+) -> None:
+    page = control(screens)
+    case_id = submit(installation)
+    free = next(w for w, _ in installation.people.names if w not in asked(installation, case_id))
+    context = screens.context(free)
+    context.add_init_script(TONES)
+    er = context.new_page()
+    er.goto("/er")
+    er.locator("#connection[data-state=live]").wait_for()
+    er.locator("h2").first.click()
+    page.locator(f"#case-{case_id} > summary").click()
+    form = page.locator(f'form[data-choose="{case_id}"]')
+    form.locator("select").select_option(label=dict(installation.people.names)[free])
+    form.locator("[name=reason]").fill("agreed by telephone")
+    form.get_by_role("button", name="Assign").click()
+    expect(er.locator("#held")).to_contain_text("short of breath")
+    until(er, "window.tones > 0")
+    cancel(installation, case_id)
 
 
 def test_an_alarm_rings_until_somebody_takes_it(
