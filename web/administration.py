@@ -17,10 +17,11 @@ from broker import trail, tuning
 from broker.lifecycle import Role
 from broker.tables import Account, Ambulance, DeviceToken, EmergencyRoom
 from broker.trail import Wanted
-from web import registry_changes as changes, schemas_admin as schemas
+from web import registry_changes as changes
 from web.auth import actor, allow
 from web.board import names_of
 from web.bodies import Room
+from web.schemas import administration as schemas
 from web.state import here
 
 Row = TypeVar("Row", Ambulance, EmergencyRoom, Account)

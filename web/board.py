@@ -17,9 +17,9 @@ from broker.errors import Invalid, NotFound
 from broker.lifecycle import Role
 from broker.queues import Queue
 from broker.tables import Account, Alarm, DeviceToken, QueuePause
-from web import schemas_operations as schemas
 from web.auth import actor, allow
 from web.bodies import Room
+from web.schemas import operations as schemas
 from web.state import here
 
 blueprint = Room(

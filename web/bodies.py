@@ -1,7 +1,7 @@
 """What the body of a request may be: strict JSON, or a form with at most one film.
 
-Shape only: sizes, media types and parts. What the fields mean is schemas.py's; films are opened
-elsewhere.
+Shape only: sizes, media types and parts. What the fields mean is for the schemas;
+films are opened elsewhere.
 """
 
 from __future__ import annotations

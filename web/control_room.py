@@ -14,11 +14,12 @@ from broker.lifecycle import LIVE_CASES, CaseStatus, Role
 from broker.tables import Case, Directive, EmergencyRoom
 from dispatch import access, assigning, control_log, directives, offers, routing, shortages
 from dispatch.control_log import CaseAlarm, Entry
-from web import schemas, schemas_control_room
+from web import schemas
 from web.auth import actor, allow
 from web.board import names_of
 from web.bodies import Room
 from web.presenting import case_picture, case_pictures, offer_picture
+from web.schemas import control_room as control_room_schemas
 from web.state import here
 
 blueprint = Room(
@@ -142,7 +143,7 @@ def proceed(case_id: UUID) -> dict[str, Any]:
 
 
 @blueprint.route("/log", methods=["GET"])
-@blueprint.response(200, schemas_control_room.LogEntryOut(many=True))
+@blueprint.response(200, control_room_schemas.LogEntryOut(many=True))
 @allow(Role.CONTROL_ROOM)
 def log() -> list[dict[str, Any]]:
     """Alarms that were taken and calls that were made for live cases, oldest first."""
@@ -151,7 +152,7 @@ def log() -> list[dict[str, Any]]:
 
 
 @blueprint.route("/cases/<uuid:case_id>/alarms/<alarm>/take", methods=["POST"])
-@blueprint.response(200, schemas_control_room.LogEntryOut)
+@blueprint.response(200, control_room_schemas.LogEntryOut)
 @allow(Role.CONTROL_ROOM)
 def take_alarm(case_id: UUID, alarm: str) -> dict[str, Any]:
     """Take a case's alarm: it falls silent for everybody, and your name stands beside it."""
@@ -164,8 +165,8 @@ def take_alarm(case_id: UUID, alarm: str) -> dict[str, Any]:
 
 
 @blueprint.route("/cases/<uuid:case_id>/calls", methods=["POST"])
-@blueprint.arguments(schemas_control_room.CallIn)
-@blueprint.response(201, schemas_control_room.LogEntryOut)
+@blueprint.arguments(control_room_schemas.CallIn)
+@blueprint.response(201, control_room_schemas.LogEntryOut)
 @allow(Role.CONTROL_ROOM)
 def write_call(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
     """Write down a telephone call about a case: with whom, and what was said."""

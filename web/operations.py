@@ -18,10 +18,10 @@ from broker.errors import Conflict, DatabaseBusy, NotFound
 from broker.lifecycle import Role
 from broker.tables import Case
 from dispatch import reading
-from web import schemas
 from web.auth import actor, allow, public
 from web.bodies import Room
 from web.errors import problem
+from web.schemas import operations as schemas
 from web.state import here
 
 blueprint = Room(

@@ -17,10 +17,10 @@ from broker.tables import Account, DeviceToken, DuplicateSuspicion, Patient, Pat
 from dispatch import access, chronicle, duplicates, merging, patient_search, patients
 from dispatch.access import Actor
 from dispatch.patient_search import Page
-from web import schemas_patients as schemas
 from web.auth import actor, allow
 from web.bodies import Room
 from web.presenting import NOTICE, identity_picture, merge_picture, patient_line
+from web.schemas import patients as schemas
 from web.state import here
 
 blueprint = Room("patients", __name__, url_prefix="/api/v1", description="Patients over cases")

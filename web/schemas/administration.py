@@ -9,7 +9,7 @@ from marshmallow import Schema, fields, validate
 from broker.lifecycle import Role
 from dispatch.routing_facts import EmergencyCentreLevel
 from dispatch.rules import Capability
-from web.schemas import In, Number, no_control_characters
+from web.schemas.base import In, Number, no_control_characters
 
 NAME = validate.Regexp(r"\S.*\S|\S", error="must not be blank")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, fields, validate
 
 from dispatch.control_log import CaseAlarm, Did
-from web.schemas import In, no_control_characters
+from web.schemas.base import In, no_control_characters
 
 
 class CallIn(In):

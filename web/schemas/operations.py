@@ -1,16 +1,114 @@
-"""The shapes of the board, its charts, alarms and pauses; no queries, no rules."""
+"""What operations ask for and are told: queues, dead letters, the board, its cases."""
 
 from __future__ import annotations
 
 from marshmallow import Schema, fields, validate
 
-from broker.board import Flow
+from broker.board import Flow, Why
 from broker.history import RANGES
-from broker.lifecycle import AlarmCode, CaseStatus
+from broker.lifecycle import (
+    AlarmCode,
+    CaseStatus,
+    ReadingKind,
+)
 from broker.pauses import LONGEST_MIN
 from broker.queues import Queue
 from broker.stages import Stage
-from web.schemas import In, OperationsCaseOut, no_control_characters
+from web.schemas.base import In, no_control_characters
+
+
+class QueueOut(Schema):
+    """One pool's work, from rows."""
+
+    kind = fields.String()
+    pending = fields.Integer()
+    running = fields.Integer()
+    dead = fields.Integer()
+    oldest_pending_s = fields.Float(allow_none=True)
+    done_last_hour = fields.Integer()
+    wait_p50_s = fields.Float(allow_none=True)
+    wait_p95_s = fields.Float(allow_none=True)
+    doorbells = fields.Integer(allow_none=True)
+
+
+class ProcessOut(Schema):
+    """A process and its last sign of life."""
+
+    name = fields.String()
+    kind = fields.String()
+    beat_at = fields.AwareDateTime()
+    alive = fields.Boolean()
+
+
+class QueuesOut(Schema):
+    """What operations watches."""
+
+    queues = fields.List(fields.Nested(QueueOut))
+    processes = fields.List(fields.Nested(ProcessOut))
+    cases_by_status = fields.Dict(keys=fields.String(), values=fields.Integer())
+    redis_answers = fields.Boolean()
+    at = fields.AwareDateTime()
+
+
+class OperationsCaseOut(Schema):
+    """A case without anything clinical."""
+
+    id = fields.UUID()
+    status = fields.Enum(CaseStatus, by_value=True)
+    acuity = fields.Integer(allow_none=True)
+    call_sign = fields.String()
+    round = fields.Integer()
+    age_s = fields.Float()
+    waits_s = fields.Float(metadata={"description": "since the present wait began"})
+    weighted_min = fields.Float(
+        metadata={"description": "waiting minutes weighed by acuity (level 4 counts 1)"}
+    )
+    why = fields.Enum(Why, by_value=True, allow_none=True)
+    deadline_in_s = fields.Float(allow_none=True)
+    partial = fields.Boolean()  # type: ignore[assignment]  # marshmallow takes fields off the class
+    needs_review = fields.Boolean()
+    dead_readings = fields.Integer()
+
+
+class RequeueOut(Schema):
+    """Which readings are tried again."""
+
+    readings = fields.List(fields.UUID())
+
+
+class DeadLetterOut(Schema):
+    """A reading that gave up, without anything clinical."""
+
+    reading_id = fields.UUID()
+    case_id = fields.UUID()
+    case_status = fields.Enum(CaseStatus, by_value=True)
+    kind = fields.Enum(ReadingKind, by_value=True)
+    attempts = fields.Integer()
+    error_code = fields.String(allow_none=True)
+    error = fields.String(allow_none=True)
+    created_at = fields.AwareDateTime()
+    finished_at = fields.AwareDateTime()
+
+
+class ReplayQuery(Schema):
+    """Whether only to look."""
+
+    dry_run = fields.Boolean(load_default=False)
+
+
+class ReplayOut(DeadLetterOut):
+    """What is (or, dry run, would be) tried again."""
+
+    dry_run = fields.Boolean()
+    film_stored = fields.Boolean()
+    """False: the film is not in the store, so that a replay must fail again."""
+
+
+class ReplayedOut(Schema):
+    """Which dead letters are (or, dry run, would be) tried again."""
+
+    dry_run = fields.Boolean()
+    readings = fields.List(fields.Nested(DeadLetterOut))
 
 
 class PauseOut(Schema):

@@ -9,15 +9,9 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from broker.lifecycle import CaseStatus, DuplicateReason, DuplicateResolution
 from dispatch.chronicle import EntryKind
 from dispatch.patients import IdentityState
-from web.schemas import (
-    Flag,
-    In,
-    Number,
-    PatientIn,
-    PatientOut,
-    TemporaryNameOut,
-    no_control_characters,
-)
+from web.schemas.base import Flag, In, Number, no_control_characters
+from web.schemas.incoming import PatientIn
+from web.schemas.outgoing import PatientOut, TemporaryNameOut
 
 VERSION = {"description": "the patient's version as you looked at it; an older one is a 409"}
 

@@ -1,0 +1,454 @@
+"""What crews, emergency rooms and the control room are told."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+from broker.lifecycle import (
+    CaseStatus,
+    DeclineReason,
+    DirectiveKind,
+    DuplicateReason,
+    MessageStatus,
+    OfferStatus,
+    ReadingKind,
+    ReadingStatus,
+    Role,
+)
+from dispatch.patients import IdentityState
+from web.schemas.incoming import PatientIn, VitalsIn
+
+
+class BedRoomOut(Schema):
+    """An ER's bed figure, its age and who gave it."""
+
+    id = fields.UUID()
+    name = fields.String()
+    name_ko = fields.String(allow_none=True)
+    feed_id = fields.String(allow_none=True)
+    beds_available = fields.Integer(allow_none=True)
+    beds_at = fields.AwareDateTime(allow_none=True)
+    beds_source = fields.String(allow_none=True)
+    age_s = fields.Float(allow_none=True)
+    late = fields.Boolean(metadata={"description": "older than 15 minutes, or never given"})
+    future = fields.Boolean(metadata={"description": "its time lies ahead: not believed"})
+    capabilities = fields.List(fields.String())
+    offered_now = fields.List(
+        fields.String(),
+        metadata={"description": "its own list, changed by what the feed said in the last hour"},
+    )
+    reported_at = fields.AwareDateTime(allow_none=True)
+    diversion_until_at = fields.AwareDateTime(allow_none=True)
+
+
+class BedFeedOut(Schema):
+    """How the feed of free beds is doing."""
+
+    on = fields.Boolean()
+    age_s = fields.Float(allow_none=True, metadata={"description": "since its last success"})
+    silent = fields.Boolean()
+    error = fields.String(allow_none=True)
+    report = fields.Dict(allow_none=True)
+
+
+class BedBoardOut(Schema):
+    """Every ER's beds, and the feed."""
+
+    feed = fields.Nested(BedFeedOut)
+    rooms = fields.List(fields.Nested(BedRoomOut))
+
+
+class SessionOut(Schema):
+    """Who is signed in, and the token that cookie users send as X-CSRFToken."""
+
+    role = fields.Enum(Role, by_value=True)
+    display_name = fields.String()
+    account_id = fields.String(metadata={"description": "account:… or device:…"})
+    audience = fields.String(allow_none=True, metadata={"description": "whose events these are"})
+    csrf_token = fields.String()
+
+
+class FilmCheckOut(Schema):
+    """What the gate says of an uploaded film, before any case names it."""
+
+    image_sha256 = fields.String()
+    width_px = fields.Integer()
+    height_px = fields.Integer()
+    unusable_reason = fields.String(allow_none=True)
+
+
+class ReceiptOut(Schema):
+    """The case is stored; the crew may forget about the network."""
+
+    case_id = fields.UUID()
+    image_sha256 = fields.String(allow_none=True)
+    received_at = fields.AwareDateTime()
+    image_unusable = fields.String(allow_none=True)
+
+
+class FindingOut(Schema):
+    """A label's score (a probability only if the image's score_kind says so), and what its
+    threshold reached on the model's validation films, where the model states it."""
+
+    label = fields.String()
+    score = fields.Float()
+    above_threshold = fields.Boolean()
+    threshold = fields.Float(allow_none=True)
+    sensitivity = fields.Float(allow_none=True)
+    specificity = fields.Float(allow_none=True)
+
+
+class PredictionSetOut(Schema):
+    """Labels that cannot be left out: of films that have a finding, this share has it here."""
+
+    coverage = fields.Float()
+    labels = fields.List(fields.String())
+
+
+class BoxOut(Schema):
+    """A suspicious region in pixels of the original film."""
+
+    label = fields.String()
+    score = fields.Float()
+    above_threshold = fields.Boolean()
+    x0 = fields.Float()
+    y0 = fields.Float()
+    x1 = fields.Float()
+    y1 = fields.Float()
+
+
+class ReadingOut(Schema):
+    """How far one model has come."""
+
+    kind = fields.Enum(ReadingKind, by_value=True)
+    status = fields.Enum(ReadingStatus, by_value=True)
+    model = fields.Dict(allow_none=True)
+    seconds = fields.Dict(allow_none=True)
+    error_code = fields.String(allow_none=True)
+
+
+class ImageOut(Schema):
+    """The film and what was found on it."""
+
+    sha256 = fields.String()
+    received_at = fields.AwareDateTime()
+    url = fields.String()
+    width_px = fields.Integer()
+    height_px = fields.Integer()
+    unusable_reason = fields.String(allow_none=True)
+    facts = fields.Dict(allow_none=True)
+    readings = fields.List(fields.Nested(ReadingOut))
+    findings = fields.List(fields.Nested(FindingOut))
+    top3 = fields.List(fields.Nested(FindingOut))
+    nothing_above_threshold = fields.Boolean(allow_none=True)
+    score_kind = fields.String(
+        allow_none=True,
+        metadata={"description": "score, or probability where a site's prevalence is set"},
+    )
+    prediction_set = fields.Nested(PredictionSetOut, allow_none=True)
+    heatmaps = fields.List(
+        fields.String(), metadata={"description": "findings that a heatmap can be asked for"}
+    )
+    boxes = fields.List(fields.Nested(BoxOut))
+    notice = fields.String()
+
+
+class VitalsOut(VitalsIn):
+    """Vital signs with the time they came."""
+
+    consciousness = fields.String(  # type: ignore[assignment]  # the record keeps the letter
+        allow_none=True, metadata={"description": "ACVPU"}
+    )
+    recorded_at = fields.AwareDateTime()
+    earlier = fields.List(
+        fields.String(),
+        metadata={"description": "signs that the last set left out: their last measured values"},
+    )
+
+
+class VitalsSetOut(Schema):
+    """One set of vital signs as it came; what was not measured is null."""
+
+    recorded_at = fields.AwareDateTime()
+    respiratory_rate_per_min = fields.Integer(allow_none=True)
+    spo2_percent = fields.Integer(allow_none=True)
+    on_oxygen = fields.Boolean(allow_none=True)
+    systolic_bp_mmhg = fields.Integer(allow_none=True)
+    diastolic_bp_mmhg = fields.Integer(allow_none=True)
+    pulse_per_min = fields.Integer(allow_none=True)
+    consciousness = fields.String(allow_none=True)
+    temperature_c = fields.Float(allow_none=True)
+
+
+class ReasonOut(Schema):
+    """Why this acuity."""
+
+    code = fields.String()
+    params = fields.Dict()
+    text = fields.Dict(keys=fields.String(), values=fields.String())
+    source = fields.String(allow_none=True)
+
+
+class NeedOut(Schema):
+    """A capability that the ER must (required) or should (wished) have, and why."""
+
+    capability = fields.String()
+    strength = fields.String()
+    text = fields.Dict(keys=fields.String(), values=fields.String())
+    source = fields.String()
+
+
+class RulesOut(Schema):
+    """Which rule file was used; reviewed_by is empty while no clinician has signed it off."""
+
+    version = fields.String()
+    source = fields.String()
+    reviewed_by = fields.String()
+    reviewed_on = fields.String()
+
+
+class TriageOut(Schema):
+    """How urgent, and why; AI may raise it, never lower it."""
+
+    reasons = fields.List(fields.Nested(ReasonOut))
+    needs = fields.List(fields.String())
+    wishes = fields.List(fields.String())
+    need_reasons = fields.List(fields.Nested(NeedOut))
+    news2 = fields.Dict(allow_none=True)
+    qsofa = fields.Dict(allow_none=True)
+    crb65 = fields.Dict(allow_none=True)
+    scores_refused = fields.String(
+        allow_none=True, metadata={"description": "why none of the three scores is used"}
+    )
+    credit = fields.String()
+    rules = fields.Nested(RulesOut, allow_none=True)
+
+
+class EmergencyRoomOut(Schema):
+    """An ER as others see it."""
+
+    id = fields.UUID()
+    name = fields.String()
+    name_ko = fields.String(allow_none=True)
+    phone = fields.String(allow_none=True)
+    latitude = fields.Float()
+    longitude = fields.Float()
+    diversion_until_at = fields.AwareDateTime(allow_none=True)
+    diversion_reason = fields.String(allow_none=True)
+    beds_available = fields.Integer(allow_none=True)
+    beds_at = fields.AwareDateTime(allow_none=True)
+
+
+class OutcomeOut(Schema):
+    """What became of the patient."""
+
+    diagnosis = fields.String()
+    disposition = fields.String()
+    recorded_at = fields.AwareDateTime()
+
+
+class InstructionsOut(Schema):
+    """What the ER that holds the case asks of the crew."""
+
+    items = fields.List(fields.String())
+    note = fields.String(allow_none=True)
+    given_at = fields.AwareDateTime()
+    seen_at = fields.AwareDateTime(allow_none=True)
+
+
+class TemporaryNameOut(Schema):
+    """What a patient is called until, and beside, its real name; given once."""
+
+    en = fields.String()
+    ko = fields.String()
+
+
+class PatientOut(PatientIn):
+    """Who a patient is, as far as it is known."""
+
+    birth_date = fields.String(  # type: ignore[assignment]  # the record keeps ISO text
+        allow_none=True, metadata={"description": "ISO 8601, a day"}
+    )
+
+
+class DuplicateOut(Schema):
+    """Another live case that may be the same patient's: say which, nothing is refused."""
+
+    id = fields.UUID()
+    reason = fields.Enum(DuplicateReason, by_value=True)
+    raised_at = fields.AwareDateTime()
+    case_id = fields.UUID()
+    call_sign = fields.String()
+    phone = fields.String(allow_none=True)
+    status = fields.Enum(CaseStatus, by_value=True)
+    received_at = fields.AwareDateTime()
+    same_unit = fields.Boolean()
+    emergency_room = fields.Nested(EmergencyRoomOut, allow_none=True)
+
+
+class OfferBrief(Schema):
+    """One ER's answer as the crew sees it."""
+
+    id = fields.UUID()
+    case_id = fields.UUID()
+    emergency_room = fields.Nested(EmergencyRoomOut)
+    round = fields.Integer()
+    rank = fields.Integer()
+    status = fields.Enum(OfferStatus, by_value=True)
+    eta_min = fields.Float(allow_none=True)
+    distance_km = fields.Float(allow_none=True)
+    explanation = fields.Dict()
+    offered_at = fields.AwareDateTime()
+    answer_by_at = fields.AwareDateTime()
+    received_at = fields.AwareDateTime(allow_none=True)
+    decided_at = fields.AwareDateTime(allow_none=True)
+    reason_code = fields.Enum(DeclineReason, by_value=True, allow_none=True)
+    note = fields.String(allow_none=True)
+    delay_min = fields.Integer(allow_none=True)
+    ended_reason = fields.String(allow_none=True)
+    assigned_reason = fields.String(
+        allow_none=True,
+        metadata={"description": "the control room accepted for the ER, and why"},
+    )
+
+
+class DirectiveOut(Schema):
+    """A pin or a veto: who, why, when."""
+
+    emergency_room_id = fields.UUID()
+    kind = fields.Enum(DirectiveKind, by_value=True)
+    reason = fields.String()
+    given_by = fields.String()
+    given_at = fields.AwareDateTime()
+
+
+class RankedOut(Schema):
+    """An ER's place for a case, and why."""
+
+    emergency_room = fields.Nested(EmergencyRoomOut)
+    eta_min = fields.Float(allow_none=True)
+    distance_km = fields.Float(allow_none=True)
+    expected_min = fields.Float(metadata={"description": "expected minutes to a confirmed bed"})
+    suitable = fields.Boolean(metadata={"description": "false: it is not asked by itself"})
+    reasons = fields.List(fields.Dict(keys=fields.String(), values=fields.String()))
+    directive = fields.Nested(DirectiveOut, allow_none=True)
+
+
+class ShortHourOut(Schema):
+    """One hour of offers."""
+
+    begins_at = fields.AwareDateTime()
+    asked = fields.Integer()
+    answered_no = fields.Integer()
+    by_reason = fields.Dict(keys=fields.String(), values=fields.Integer())
+
+
+class ShortagesOut(Schema):
+    """What was short over all ERs together; no ER is named."""
+
+    since_at = fields.AwareDateTime()
+    asked = fields.Integer()
+    answered_no = fields.Integer()
+    by_reason = fields.Dict(keys=fields.String(), values=fields.Integer())
+    hours = fields.List(fields.Nested(ShortHourOut))
+
+
+class CaseOut(Schema):
+    """A case as this actor may see it."""
+
+    id = fields.UUID()
+    status = fields.Enum(CaseStatus, by_value=True)
+    version = fields.Integer()
+    call_sign = fields.String()
+    received_at = fields.AwareDateTime()
+    first_offer_at = fields.AwareDateTime(allow_none=True)
+    assigned_at = fields.AwareDateTime(allow_none=True)
+    acknowledged_at = fields.AwareDateTime(allow_none=True)
+    arrived_at = fields.AwareDateTime(allow_none=True)
+    ended_at = fields.AwareDateTime(allow_none=True)
+    ended_reason = fields.String(allow_none=True)
+    round = fields.Integer()
+    crew_pre_ktas = fields.Integer(allow_none=True)
+    acuity = fields.Integer(allow_none=True)
+    triage = fields.Nested(TriageOut, allow_none=True)
+    partial = fields.Boolean()  # type: ignore[assignment]  # marshmallow takes fields off the class
+    image_unusable = fields.String(allow_none=True)
+    needs_review = fields.Boolean()
+    age_years = fields.Float(allow_none=True)
+    age_band = fields.String(allow_none=True)
+    sex = fields.String(allow_none=True)
+    pregnant = fields.Boolean(allow_none=True)
+    complaint = fields.String(allow_none=True)
+    latitude = fields.Float(allow_none=True)
+    longitude = fields.Float(allow_none=True)
+    position_at = fields.AwareDateTime(allow_none=True)
+    vitals = fields.Nested(VitalsOut, allow_none=True)
+    temporary_name = fields.Nested(TemporaryNameOut, allow_none=True)
+    identity = fields.Enum(
+        IdentityState,
+        by_value=True,
+        metadata={"description": "hidden: the ER that accepts is told who the patient is"},
+    )
+    patient_id = fields.UUID(allow_none=True)
+    patient = fields.Nested(PatientOut, allow_none=True)
+    possible_duplicates = fields.List(fields.Nested(DuplicateOut))
+    image = fields.Nested(ImageOut, allow_none=True)
+    vitals_trend = fields.List(
+        fields.Nested(VitalsSetOut), metadata={"description": "every set as it came, oldest first"}
+    )
+    instructions = fields.Nested(InstructionsOut, allow_none=True)
+    outcome = fields.Nested(OutcomeOut, allow_none=True)
+    control_room_until_at = fields.AwareDateTime(
+        allow_none=True,
+        metadata={"description": "until when the control room chooses; then it goes on by itself"},
+    )
+    directives = fields.List(fields.Nested(DirectiveOut))
+    offers = fields.List(fields.Nested(OfferBrief))
+
+
+class OfferOut(OfferBrief):
+    """An offer with the case, while the offer grants it."""
+
+    case = fields.Nested(CaseOut, allow_none=True)
+    basis = fields.String(
+        allow_none=True,
+        metadata={"description": "mark of what a decision rests on; send it with the decision"},
+    )
+    eta_now_min = fields.Float(
+        allow_none=True, metadata={"description": "from the ambulance's last position"}
+    )
+
+
+class MessageOut(Schema):
+    """A message and how far it came."""
+
+    id = fields.UUID()
+    case_id = fields.UUID()
+    sender = fields.String()
+    recipient = fields.String()
+    body = fields.String()
+    status = fields.Enum(MessageStatus, by_value=True)
+    sent_at = fields.AwareDateTime()
+    delivered_at = fields.AwareDateTime(allow_none=True)
+    seen_at = fields.AwareDateTime(allow_none=True)
+
+
+class EventOut(Schema):
+    """One entry of the caller's own gapless log."""
+
+    seq = fields.Integer()
+    type = fields.String()
+    case_id = fields.UUID(allow_none=True)
+    body = fields.Dict()
+    created_at = fields.AwareDateTime()
+
+
+class InboxOut(Schema):
+    """Events after a number, in order; ask again with the last one."""
+
+    last_seq = fields.Integer()
+    events = fields.List(fields.Nested(EventOut))
+
+
+class DiversionOut(EmergencyRoomOut):
+    """The ER after the change."""
