@@ -406,15 +406,18 @@ def demo_city() -> tuple[list[EmergencyRoomFacts], dict[str, Position]]:
         )
         for row in rooms
     ]
-    assert len({row["name_ko"] for row in rooms} | {row["name"] for row in rooms}) == 24
-    assert {row["phone"] for row in rooms} == {f"02-000-{n:04d}" for n in range(101, 113)}
+    assert len({row["name_ko"] for row in rooms} | {row["name"] for row in rooms}) == 50
+    assert {row["phone"] for row in rooms} == {f"02-000-{n:04d}" for n in range(101, 126)}
+    places = {(row["latitude"], row["longitude"]) for row in [*rooms, *crews]}
+    assert len(places) == len(rooms) + len(crews)
+    assert all(37.42 < north < 37.71 and 126.76 < east < 127.19 for north, east in places), "Seoul"
     return facts, {row["call_sign"]: Position(row["latitude"], row["longitude"]) for row in crews}
 
 
 @pytest.mark.parametrize("acuity", [1, 2, 3, 4, 5])
 def test_the_demo_city_has_three_for_every_ambulance(acuity: int) -> None:
     rooms, crews = demo_city()
-    assert (len(rooms), len(crews)) == (12, 3)
+    assert (len(rooms), len(crews)) == (25, 6)
     for position in crews.values():
         needs = [Capability.THORACIC_SURGERY, Capability.CT]
         chosen = choose(rank(position, needs, acuity, rooms, now=NOW))
