@@ -223,7 +223,8 @@ export async function clearForm() {
 export function editForm(entry) {
   form.reset();
   fill(entry.content.values ?? []);
-  key = entry.id;
+  // Another tab sent a case under this key: what is entered here is a case of its own.
+  key = entry.refused?.code === "idempotency_key_reused" ? newKey() : entry.id;
   const name = entry.content.film?.name ?? "film";
   useFilm(entry.blob ? new File([entry.blob], name, { type: entry.blob.type }) : null);
   box.open = true;

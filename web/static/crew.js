@@ -264,7 +264,7 @@ async function main() {
   unlockSound(show);
   const restored = await restoreDraft();
   const box = document.getElementById("new-case");
-  box.open = restored;
+  box.open ||= restored; // somebody may have opened it while this page got ready
   await out.open(handlers);
   show();
   for (;;) {

@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.e2e.conftest import Installation
-from tests.e2e.screens.rig import PHONE, Screens, axe, wait_for
+from tests.e2e.screens.rig import PHONE, Screens, axe, cancel, wait_for
 from web import cli
 
 CUT = "ERR_INTERNET_DISCONNECTED|ERR_FAILED|Failed to load resource"
@@ -30,10 +30,16 @@ def ready_for_no_network(page: Page) -> None:
 
 
 def enter(page: Page, words: str, film: Path | None = None) -> None:
-    box = page.locator("#new-case")
-    if not page.locator("#case-form").is_visible():
-        box.locator("> summary").click()
     form = page.locator("#case-form")
+
+    def open_() -> bool:
+        """The page opens an only form by itself: a press may then shut it."""
+        if not form.is_visible():
+            page.locator("#new-case > summary").click()
+        page.wait_for_timeout(300)
+        return form.is_visible()
+
+    wait_for(open_, "the form")
     form.get_by_role("radio", name="3 Urgent").check()
     form.locator("[name=spo2_percent]").fill("91")
     form.locator("[name=complaint]").fill(words)
@@ -159,6 +165,31 @@ def test_an_upload_that_breaks_goes_on_where_it_stood_and_the_case_does_not_wait
     assert offsets[2:4] == [offsets[1]] * 2  # each break cost one piece, not the film
     (found,) = named(installation, words)
     installation.crew().call("POST", f"/cases/{found['id']}/cancel", json={"reason": "test ends"})
+
+
+def test_a_draft_that_another_tab_has_sent_can_still_become_a_case_of_its_own(
+    screens: Screens, installation: Installation
+) -> None:
+    screens.forgive("409|422|Failed to load resource")
+    context = screens.context("crew", service_workers="block", **PHONE)
+    first, second = context.new_page(), context.new_page()
+    first.goto("/crew")
+    words = f"two tabs {uuid4().hex[:6]}"
+    enter(first, words)
+    first.wait_for_timeout(500)  # the draft is kept
+    second.goto("/crew")
+    expect(second.locator("#case-form [name=complaint]")).to_have_value(words)
+    first.locator("#case-form [type=submit]").click()
+    expect(first.locator("#cases article", has_text=words)).to_be_visible()
+    other = f"{words} another patient"
+    second.locator("#case-form [name=complaint]").fill(other)
+    second.locator("#case-form [type=submit]").click()
+    second.locator("#outbox article [data-do=editEntry]").click()  # refused, and corrected
+    second.locator("#case-form [type=submit]").click()
+    expect(second.locator("#cases article", has_text=other)).to_be_visible()
+    expect(second.locator("#outbox article")).to_have_count(0)
+    for found in [*named(installation, words), *named(installation, other)]:
+        cancel(installation, found["id"])
 
 
 def test_sign_out_wipes_the_device(screens: Screens) -> None:
