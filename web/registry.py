@@ -36,6 +36,7 @@ def put_emergency_room(db: Session, facts: Mapping[str, Any]) -> EmergencyRoom:
     room.active = bool(facts.get("active", True))
     room.region = str(facts.get("region") or room.region or "")
     room.name_ko, room.phone = facts.get("name_ko"), facts.get("phone")
+    room.address = facts.get("address", room.address)
     room.latitude, room.longitude = float(facts["latitude"]), float(facts["longitude"])
     room.capabilities, room.level = capabilities, level
     room.notify_email, room.notify_webhook = facts.get("notify_email"), facts.get("notify_webhook")

@@ -43,6 +43,8 @@ class EmergencyRoom(Base):
     name_ko: Mapped[str | None] = mapped_column(String(120))
     region: Mapped[str] = mapped_column(String(60), default="", server_default="")
     phone: Mapped[str | None] = mapped_column(String(40))
+    address: Mapped[str | None] = mapped_column(String(200))
+    """As a driver reads it to a navigation device."""
     latitude: Mapped[float]
     longitude: Mapped[float]
     level: Mapped[str] = mapped_column(String(30), default="local")

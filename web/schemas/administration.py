@@ -59,6 +59,7 @@ class _RoomFacts(In):
     name_ko = _line(120, allow_none=True)
     region = _line(60)
     phone = _line(40, allow_none=True)
+    address = _line(200, allow_none=True)
     level = fields.Enum(EmergencyCentreLevel, by_value=True)
     capabilities = fields.List(
         fields.Enum(Capability, by_value=True), validate=validate.Length(max=len(Capability))
@@ -97,6 +98,7 @@ class AdminRoomOut(Schema):
     name_ko = fields.String(allow_none=True)
     region = fields.String()
     phone = fields.String(allow_none=True)
+    address = fields.String(allow_none=True)
     latitude = fields.Float()
     longitude = fields.Float()
     level = fields.String()

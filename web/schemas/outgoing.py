@@ -231,6 +231,7 @@ class EmergencyRoomOut(Schema):
     name = fields.String()
     name_ko = fields.String(allow_none=True)
     phone = fields.String(allow_none=True)
+    address = fields.String(allow_none=True)
     latitude = fields.Float()
     longitude = fields.Float()
     diversion_until_at = fields.AwareDateTime(allow_none=True)

@@ -26,6 +26,7 @@ export function fieldsOf(kind, row, units) {
         { name: "name_ko", max: 120, nullable: true },
         { name: "region", max: 60 },
         { name: "phone", kind: "tel", max: 40, nullable: true },
+        { name: "address", max: 200, nullable: true },
         { name: "latitude", kind: "number", required: true, min: -90, high: 90 },
         { name: "longitude", kind: "number", required: true, min: -180, high: 180 },
         { name: "level", kind: "select", options: LEVELS.map((code) => [code, word("level", code)]) },

@@ -101,6 +101,7 @@ def test_a_decision_is_not_missed_while_the_next_case_is_typed(
     page.keyboard.press("Enter")  # the hand was still typing: that confirms nothing
     page.keyboard.press("Escape")
     expect(alarm).to_be_visible()
+    expect(alarm.locator("address")).to_contain_text("가상구")  # a district that does not exist
     expect(alarm.locator("a[href^='tel:']")).to_be_visible()
     expect(alarm.get_by_role("link", name="Route")).to_be_visible()
     assert axe(page) == []

@@ -93,6 +93,23 @@ def test_an_er_that_cannot_be_is_refused(house: House, wrong: dict[str, Any]) ->
     assert house.rows() == before
 
 
+def test_crews_are_told_the_address_that_an_administrator_wrote(house: House) -> None:
+    case_id, (offer, *_) = house.offered()
+    (room,) = [
+        room
+        for room in house.admin.get("/admin/emergency-rooms").json
+        if room["id"] == offer["emergency_room"]["id"]
+    ]
+    change = {"version": room["version"], "address": "12 Oak Lane"}
+    answer = house.admin("PATCH", f"/admin/emergency-rooms/{room['id']}", json=change)
+    assert answer.json["address"] == "12 Oak Lane"
+    shown = house.crew.get(f"/cases/{case_id}").json["offers"][0]["emergency_room"]
+    assert shown["address"] == "12 Oak Lane"
+    too_long = {"version": room["version"] + 1, "address": "x" * 201}
+    answer = house.admin("PATCH", f"/admin/emergency-rooms/{room['id']}", json=too_long)
+    assert answer.status_code == 422
+
+
 def test_a_pagers_address_is_not_in_the_audit(house: House) -> None:
     made = house.admin.post("/admin/emergency-rooms", json={"name": f"ER {uuid4()}", **ROOM}).json
     address = "https://pager.example.org/key/s3cr3t"
