@@ -35,13 +35,13 @@ export async function drawMap(node, { points, lines = [], onPress = null }) {
   }
   if (!drawn.moved && placed.length) {
     drawn.fitting = true;
-    drawn.map.fitBounds(L.latLngBounds([...at.values()]).pad(0.25), { maxZoom: 14, animate: false });
+    drawn.map.fitBounds(L.latLngBounds([...at.values()]).pad(0.1), { maxZoom: 14, animate: false });
     drawn.fitting = false;
   }
 }
 
 function start(L, node) {
-  const map = L.map(node, { attributionControl: false, zoomControl: true, zoomAnimation: !matchMedia("(prefers-reduced-motion: reduce)").matches });
+  const map = L.map(node, { zoomSnap: 0.25, attributionControl: false, zoomControl: true, zoomAnimation: !matchMedia("(prefers-reduced-motion: reduce)").matches });
   node.setAttribute("role", "region");
   if (!node.hasAttribute("aria-label")) node.setAttribute("aria-label", t("map.title"));
   map.zoomControl.setPosition("topleft");
