@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from broker import database
@@ -47,7 +48,10 @@ def count(session: Session, settings: Settings) -> bool:
     end = min(until, first.offered_at + WINDOW)
     if progress is None:
         session.add(AnswerCountProgress(id=1, counted_until_at=end))
-        session.flush()  # the key is the race: a second first count fails on it
+        try:
+            session.flush()  # the key is the race: a second first count fails on it
+        except IntegrityError as error:
+            raise LostRace(window="the first") from error
     else:
         won = database.changed(
             session,

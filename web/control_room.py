@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import case as sql_case, select
+from sqlalchemy.orm import Session
 
 from broker import database, events
 from broker.errors import NotFound
@@ -176,10 +178,9 @@ def write_call(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
     )
 
 
-def _named(session: Any, entries: Any) -> list[dict[str, Any]]:
-    found: list[Entry] = list(entries)
-    names = names_of(session, (entry.by for entry in found))
-    return [{**asdict(entry), "by_name": names.get(entry.by, entry.by)} for entry in found]
+def _named(session: Session, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    names = names_of(session, (entry.by for entry in entries))
+    return [{**asdict(entry), "by_name": names.get(entry.by, entry.by)} for entry in entries]
 
 
 @blueprint.route("/shortages", methods=["GET"])

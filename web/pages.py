@@ -29,21 +29,6 @@ blueprint = Blueprint("pages", __name__)
 blueprint.after_request(language.remember)
 
 
-@blueprint.after_request
-def remember_theme(response: BaseResponse) -> BaseResponse:
-    """Keep the colours that somebody chose by ?theme=."""
-    if request.args.get("theme") in THEMES:
-        response.set_cookie(
-            THEME_COOKIE,
-            request.args["theme"],
-            max_age=365 * 24 * 3600,
-            secure=here().settings.cookie_secure,
-            httponly=True,
-            samesite="Lax",
-        )
-    return response
-
-
 THEMES: Final = ("auto", "light", "dark")
 THEME_COOKIE: Final = "goldentime_theme"
 CASE_SHEETS: Final = ("case",)
@@ -74,6 +59,21 @@ HOME: Final = {
     Role.OPERATIONS: "pages.operations",
     Role.ADMIN: "pages.operations",
 }
+
+
+@blueprint.after_request
+def remember_theme(response: BaseResponse) -> BaseResponse:
+    """Keep the colours that somebody chose by ?theme=."""
+    if request.args.get("theme") in THEMES:
+        response.set_cookie(
+            THEME_COOKIE,
+            request.args["theme"],
+            max_age=365 * 24 * 3600,
+            secure=here().settings.cookie_secure,
+            httponly=True,
+            samesite="Lax",
+        )
+    return response
 
 
 @blueprint.errorhandler(NotSignedIn)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -64,6 +66,19 @@ def test_an_er_that_gives_back_has_not_accepted(city: City):
     count_all(city)
     assert totals(city)[0].answered == 1
     assert totals(city)[0].accepted == 0
+
+
+def test_two_that_count_for_the_first_time_at_once_count_once(city: City):
+    case_id, _ = city.offered()
+    city.let_pass(case_id, 7200)
+    with ThreadPoolExecutor(1) as other:
+        with city.record.write() as session:
+            learning.count(session, city.settings)
+            waits = other.submit(city.do, learning.count, city.settings)
+            time.sleep(0.5)  # it stands at the same first row
+        waits.result()
+    count_all(city)
+    assert max(counts.offers for counts in totals(city).values()) <= 1
 
 
 def test_what_the_control_room_did_says_nothing_of_an_er(city: City):
