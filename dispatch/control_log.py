@@ -62,6 +62,8 @@ class Entry:
 def take(session: Session, actor: Actor, case_id: UUID, alarm: CaseAlarm) -> Entry:
     """Take an alarm of a case; who takes it second is told who was first, and changes nothing."""
     case = access.case(session, actor, case_id)
+    # Two who take it at once come one after the other; its version stays, for no fact changes.
+    session.execute(select(Case.id).where(Case.id == case.id).with_for_update())
     for entry in reversed(_entries(session, [case])):
         if entry.did is Did.TOOK and entry.alarm is alarm and entry.counts:
             return entry

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -23,7 +25,8 @@ from broker.lifecycle import (
 )
 from broker.record import Record
 from broker.tables import AuditEntry, Directive, EmergencyRoom, Notification, Offer
-from dispatch import assigning, notify, offers, shortages, transport
+from dispatch import assigning, control_log, notify, offers, shortages, transport
+from dispatch.control_log import CaseAlarm
 from dispatch.offers import Decision
 from dispatch.transition import Ended
 from tests.integration.city import City
@@ -407,3 +410,18 @@ def test_shortages_by_reason_and_hour_name_no_er(city: City) -> None:
     assert case_id
     with city.record.read() as session:
         assert shortages.of_last(session, 1).asked == 1
+
+
+def test_two_who_take_an_alarm_at_once_learn_who_was_first(city: City) -> None:
+    case_id = city.submit()
+    taking = (control_log.take, city.control, case_id, CaseAlarm.UNPLACED)
+    with ThreadPoolExecutor(1) as other:
+        with city.record.write() as session:
+            first = control_log.take(session, *taking[1:])
+            second = other.submit(city.do, *taking)
+            time.sleep(0.5)  # it stands at the same case
+        assert second.result() == first
+    with city.record.read() as session:
+        assert [entry.at for entry in control_log.of_live_cases(session, city.control)] == [
+            first.at
+        ]
