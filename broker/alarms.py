@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from broker import canary, database, events, heartbeat, pauses
@@ -100,9 +99,8 @@ def latest(session: Session, limit: int = 100) -> Sequence[Alarm]:
 def raise_(session: Session, condition: Condition) -> bool:
     """Open an alarm; False when it is open already."""
     now = database.now(session)
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     won = session.scalar(
-        dialect.insert(Alarm)
+        database.insert(session, Alarm)
         .values(
             id=uuid4(),
             code=condition.code,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from broker import database, pauses
@@ -52,8 +51,7 @@ def plan(session: Session, slot: datetime) -> None:
     stopped = pauses.in_force(session)
     rows = [{"queue": queue, "sent_at": slot} for queue in Queue if queue not in stopped]
     if rows:
-        dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-        session.execute(dialect.insert(Canary).values(rows).on_conflict_do_nothing())
+        session.execute(database.insert(session, Canary).values(rows).on_conflict_do_nothing())
     session.execute(delete(Canary).where(Canary.sent_at < slot - KEEP))
 
 

@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from sqlalchemy import Delete, Engine, Update, create_engine, event, func, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import NullPool
 
 from broker.errors import DatabaseBusy
@@ -150,6 +151,16 @@ def answering() -> Iterator[None]:
         if error.connection_invalidated:
             raise DatabaseBusy(reason=type(error.orig).__name__) from error
         raise
+
+
+def insert(session: Session, table: type[DeclarativeBase]) -> sqlite.Insert:
+    """An INSERT that may say ON CONFLICT, in the words of this session's database.
+
+    Typed as SQLite's, which offers the smaller part of what both understand.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        return cast(sqlite.Insert, postgresql.insert(table))
+    return sqlite.insert(table)
 
 
 def changed(session: Session, statement: Update | Delete) -> int:

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from broker import database
@@ -123,9 +122,8 @@ def _take_numbers(session: Session, audience: str, count: int) -> int:
     )
     last = session.scalar(take)
     if last is None:
-        dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
         session.execute(
-            dialect.insert(AudienceSequence)
+            database.insert(session, AudienceSequence)
             .values(audience=audience, seq=0)
             .on_conflict_do_nothing()
         )

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import case, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from broker import database
@@ -23,9 +22,8 @@ STALE_S = 20.0
 def beat(session: Session, name: str, kind: str, *, progress: bool = True) -> None:
     """Write this process's sign of life; `progress`: it has finished something since the last."""
     now = database.now(session)
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     # Two processes of one name may start at the same moment: neither may fail.
-    new = dialect.insert(Heartbeat).values(
+    new = database.insert(session, Heartbeat).values(
         name=name,
         kind=kind,
         pid=os.getpid(),

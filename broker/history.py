@@ -16,7 +16,6 @@ from itertools import groupby
 from typing import Any
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from broker import board, canary, database, metrics, stages
@@ -93,9 +92,8 @@ def due(session: Session) -> datetime | None:
 def take(session: Session, minute: datetime, figures: Mapping[str, float | None]) -> bool:
     """Write the sample of a minute and count the histograms on; False when somebody else did."""
     last = session.scalar(select(func.max(Sample.at)).where(Sample.at < minute))
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     won = session.scalar(
-        dialect.insert(Sample)
+        database.insert(session, Sample)
         .values(span_s=MINUTE_S, at=minute, figures=_rounded(figures))
         .on_conflict_do_nothing()
         .returning(Sample.span_s)
@@ -236,9 +234,8 @@ def _write_folded(session: Session, span_s: int, begin: datetime) -> bool:
     if not rows:
         return False
     figures = {key: fold([row.get(key) for row in rows], how) for key, how in SERIES.items()}
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     session.execute(
-        dialect.insert(Sample)
+        database.insert(session, Sample)
         .values(span_s=span_s, at=begin, figures=_rounded(figures))
         .on_conflict_do_nothing()
     )

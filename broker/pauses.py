@@ -13,7 +13,6 @@ from datetime import timedelta
 from uuid import uuid4
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from broker import database, events, heartbeat
@@ -53,9 +52,8 @@ def pause(session: Session, actor_name: str, queue: Queue, reason: str, minutes:
         raise Conflict("upkeep gives no sign of life; without it a paused dispatch stops offers")
     now = database.now(session)
     id_ = uuid4()
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     session.execute(
-        dialect.insert(QueuePause)
+        database.insert(session, QueuePause)
         .values(
             id=id_,
             queue=queue,

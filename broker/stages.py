@@ -13,9 +13,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from broker import database
 from broker.lifecycle import OfferStatus, ReadingKind, ReadingStatus
 from broker.tables import Case, Distribution, Message, Offer, Reading
 
@@ -135,9 +135,8 @@ def _add(session: Session, metric: str, stage: str, found: Sequence[Took]) -> No
         durations = [item.seconds for item in found if item.acuity == acuity]
         row = session.get(Distribution, (metric, stage, acuity))
         if row is None:
-            dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
             session.execute(
-                dialect.insert(Distribution)
+                database.insert(session, Distribution)
                 .values(
                     metric=metric,
                     stage=stage,

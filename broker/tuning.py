@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from broker import database, events, logs
@@ -132,9 +131,8 @@ def change(
     before = as_text(parse(name, old.value) if old else getattr(settings, name))
     said = {"value": as_text(parsed), "changed_at": now, "changed_by": actor_name}
     if version == 0:
-        dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
         won = session.scalar(
-            dialect.insert(RuntimeSetting)
+            database.insert(session, RuntimeSetting)
             .values(name=name, version=1, **said)
             .on_conflict_do_nothing()
             .returning(RuntimeSetting.name)

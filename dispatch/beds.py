@@ -15,7 +15,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from broker import database, events
@@ -301,9 +300,8 @@ def _succeeded(session: Session, now: datetime, report: Report) -> None:
 
 def _ensure(session: Session, now: datetime) -> None:
     """The feed's one row; two processes may start at the same moment."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     session.execute(
-        dialect.insert(BedFeed)
+        database.insert(session, BedFeed)
         .values(name=FEED, due_at=now, since_at=now)
         .on_conflict_do_nothing(index_elements=[BedFeed.name])
     )

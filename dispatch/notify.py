@@ -23,7 +23,6 @@ from uuid import UUID, uuid4
 
 import requests
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from broker import database, events
@@ -136,8 +135,9 @@ def plan(
             if has[channel]
         ]
     if rows:
-        dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-        session.execute(dialect.insert(Notification).values(rows).on_conflict_do_nothing())
+        session.execute(
+            database.insert(session, Notification).values(rows).on_conflict_do_nothing()
+        )
         events.work_due(session)
 
 
