@@ -183,6 +183,30 @@ def silent(session: Session) -> Sequence[UUID]:
     ).all()
 
 
+def owners(session: Session, kind: ReadingKind) -> Sequence[str]:
+    """Workers that hold a lease on a reading of a kind just now."""
+    found = session.scalars(
+        select(Reading.lease_owner).where(
+            Reading.kind == kind,
+            Reading.status == ReadingStatus.RUNNING,
+            Reading.lease_owner.is_not(None),
+        )
+    )
+    return [owner for owner in found if owner]
+
+
+def let_go(session: Session, owner: str) -> Sequence[UUID]:
+    """End the leases of a worker that is known to be no more; its readings can be rescued then."""
+    now = database.now(session)
+    return session.scalars(
+        update(Reading)
+        .where(Reading.status == ReadingStatus.RUNNING, Reading.lease_owner == owner)
+        .values(lease_until_at=now)
+        .returning(Reading.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+
+
 def rescue(session: Session, settings: Settings, reading_id: UUID) -> bool:
     """Give a silent worker's reading back to the queue; False when there is nothing to rescue.
 

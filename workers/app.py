@@ -16,10 +16,12 @@ from redis.exceptions import ConnectionError as RedisLost
 from broker import heartbeat, logs, settings
 from broker.celery_app import make_celery
 from broker.errors import BadSetting, DatabaseBusy
+from broker.lifecycle import ReadingKind
 from broker.parent import end_with
 from broker.queues import Task
 from dispatch import rules
 from workers import dispatching, inference
+from workers.children import Children
 from workers.process import process
 
 MAIN = os.getpid()
@@ -107,7 +109,15 @@ def _beat(sender: Any, **_: object) -> None:
     sender.timer.call_repeatedly(mine.settings.sweep_s, beat)
     # The pool hears of a child's end a moment before the kernel lets it be reaped, looks in vain,
     # and would look again after 5 s: all that time nobody reads (celery 5.7, issue 9588).
-    sender.timer.call_repeatedly(REAP_S, sender.pool.maintain_pool)
+    kinds = [kind for kind in ReadingKind if kind.value in queues]
+    children = Children(mine, kinds, lambda: sender.pool.info["processes"])
+
+    def reap() -> None:
+        sender.pool.maintain_pool()
+        children.look()
+
+    sender.timer.call_repeatedly(REAP_S, reap)
+    children.take_stock()
 
 
 @setup_logging.connect

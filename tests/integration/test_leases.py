@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -9,12 +11,17 @@ from sqlalchemy import update
 
 from broker import database
 from broker.errors import LeaseLost
+from broker.imagestore import ImageStore
 from broker.lifecycle import CaseStatus, ReadingKind, ReadingStatus
 from broker.tables import Case, Reading
+from broker.tuning import Tuned
 from dispatch import reading
 from tests.integration.city import City
+from workers.children import Children
+from workers.process import Process
 from workers.upkeep import Upkeep
 
+Child = subprocess.Popen[bytes]
 CLASSIFY = ReadingKind.CLASSIFY
 
 
@@ -65,6 +72,54 @@ def test_a_silent_workers_film_is_read_by_another(city: City, upkeep: Upkeep):
         row = session.get_one(Reading, dead.reading_id)
         assert row.status is ReadingStatus.DONE
         assert [f.label for f in row.findings] == ["Mass"]
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def pool(city: City, *children: Child, kind: ReadingKind = CLASSIFY) -> Children:
+    mine = Process(Tuned(city.record), city.record, ImageStore(city.settings), "the pool")
+    return Children(mine, [kind], lambda: [c.pid for c in children if c.poll() is None])
+
+
+def test_what_a_killed_child_read_goes_back_at_once(city: City, child: Child):
+    """Its lease has long to run; who was killed in the middle of a film will not end it."""
+    case_id = city.submit_film()
+    ours = pool(city, child)
+    assert ours.look() == 0
+    city.claim(CLASSIFY, f"{city.settings.node}:{child.pid}")
+    city.claim(ReadingKind.DETECT, f"another machine:{child.pid}")
+    assert ours.look() == 0
+    child.kill()
+    child.wait()
+    assert ours.look() == 1
+    assert city.readings(case_id)[CLASSIFY].status is ReadingStatus.PENDING
+    assert city.readings(case_id)[ReadingKind.DETECT].status is ReadingStatus.RUNNING
+    assert ours.look() == 0
+    assert city.claim(CLASSIFY, "worker 2").attempt == 2
+
+
+def test_a_pool_that_starts_gives_back_what_the_one_before_it_held(city: City, child: Child):
+    case_id = city.submit_film()
+    city.claim(CLASSIFY, f"{city.settings.node}:{child.pid}")
+    assert pool(city).take_stock() == 0  # alive, perhaps another pool's
+    child.kill()
+    child.wait()
+    assert pool(city, kind=ReadingKind.DETECT).take_stock() == 0
+    assert pool(city).take_stock() == 1
+    assert city.readings(case_id)[CLASSIFY].status is ReadingStatus.PENDING
+
+
+def test_a_name_that_is_no_process_is_let_alone(city: City):
+    case_id = city.submit_film()
+    city.claim(CLASSIFY, f"{city.settings.node}:worker 1")
+    assert pool(city).take_stock() == 0
+    assert city.readings(case_id)[CLASSIFY].status is ReadingStatus.RUNNING
 
 
 def test_renewing_keeps_the_lease(city: City, upkeep: Upkeep):
