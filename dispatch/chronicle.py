@@ -263,6 +263,7 @@ def _duplicates(session: Session, actor: Actor, case: Case) -> Iterator[_Told]:
             EntryKind.DUPLICATE,
             {
                 "reason": suspicion.reason,
+                "same_said_at": suspicion.same_said_at,
                 "resolution": suspicion.resolution,
                 "resolved_at": suspicion.resolved_at,
             },

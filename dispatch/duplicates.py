@@ -1,9 +1,11 @@
 """The guard against asking twice for one patient: it flags and tells, and never refuses.
 
 Two live cases may be one patient's when the identifier, or name and birth date, are the same, or
-when one ambulance sends the same temporary description within minutes. What somebody then says,
-"one of them is a duplicate" or "two patients", is written once: of two people who call off the two
-cases at the same moment only the first one succeeds, or the patient would have no case left.
+when one ambulance sends the same temporary description within minutes. "The same patient" is told
+to everybody concerned and ends nothing: whoever carries the patient must not lose the case by it.
+"Two patients", or one case called off, settles the question and is written once: of two people who
+call off the two cases at the same moment only the first one succeeds, or the patient would have no
+case left.
 """
 
 from __future__ import annotations
@@ -84,6 +86,30 @@ def say_different(session: Session, actor: Actor, suspicion_id: UUID) -> Duplica
     if suspicion.resolution is DuplicateResolution.DIFFERENT:
         return suspicion
     _settle(session, actor, suspicion, DuplicateResolution.DIFFERENT, None)
+    return suspicion
+
+
+def say_same(session: Session, actor: Actor, suspicion_id: UUID) -> DuplicateSuspicion:
+    """One patient: both crews and the control room are told, and one of them calls a case off.
+
+    Both cases and their offers go on until then. Said twice is said once; a 409 once it is settled.
+    """
+    suspicion = _visible(session, actor, suspicion_id)
+    said = database.changed(
+        session,
+        update(DuplicateSuspicion)
+        .where(
+            DuplicateSuspicion.id == suspicion.id,
+            DuplicateSuspicion.resolution.is_(None),
+            DuplicateSuspicion.same_said_at.is_(None),
+        )
+        .values(same_said_at=database.now(session), same_said_by=actor.audience),
+    )
+    session.refresh(suspicion)
+    if said == 1:
+        _note(session, actor, suspicion, "duplicate.same")
+    elif suspicion.resolution is not None:
+        raise _answered(suspicion)
     return suspicion
 
 
@@ -217,6 +243,7 @@ def _flag(
     elif _STRENGTH[known.reason] < _STRENGTH[reason]:
         known.reason, known.raised_at = reason, now
         known.resolution = known.resolved_at = known.resolved_by = None
+        known.same_said_at = known.same_said_by = None
         known.cancelled_case_id = None
     else:
         return []
@@ -254,20 +281,28 @@ def _settle(
     )
     session.refresh(suspicion)
     if won != 1:
-        raise AlreadyDecided(
-            "somebody has already answered whether this is one patient; look again",
-            resolution=str(suspicion.resolution),
-            cancelled_case_id=suspicion.cancelled_case_id,
-        )
+        raise _answered(suspicion)
+    _note(session, actor, suspicion, f"duplicate.{resolution}")
+
+
+def _answered(suspicion: DuplicateSuspicion) -> AlreadyDecided:
+    return AlreadyDecided(
+        "somebody has already answered whether this is one patient; look again",
+        resolution=str(suspicion.resolution),
+        cancelled_case_id=suspicion.cancelled_case_id,
+    )
+
+
+def _note(session: Session, actor: Actor, suspicion: DuplicateSuspicion, type_: str) -> None:
     events.audit(
         session,
         actor.name,
-        f"duplicate.{resolution}",
+        type_,
         suspicion.case_id,
         other=str(suspicion.other_case_id),
         suspicion_id=str(suspicion.id),
     )
-    _tell(session, suspicion, f"duplicate.{resolution}")
+    _tell(session, suspicion, type_)
 
 
 def _visible(session: Session, actor: Actor, suspicion_id: UUID) -> DuplicateSuspicion:

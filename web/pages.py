@@ -50,6 +50,7 @@ EVENTS: Final = (
         "bed_feed.back",
     ),
     *("beds.changed", "diversion", "beds", "case.outcome"),
+    *("duplicate.suspected", "duplicate.same", "duplicate.different", "duplicate.cancelled"),
 )
 """What pages follow: an EventSource tells only of types that it was asked for by name."""
 HOME: Final = {

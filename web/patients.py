@@ -166,6 +166,14 @@ def say_different(suspicion_id: UUID) -> DuplicateSuspicion:
     return here().record.again(lambda s: duplicates.say_different(s, actor(), suspicion_id))
 
 
+@blueprint.route("/duplicates/<uuid:suspicion_id>/same", methods=["POST"])
+@blueprint.response(200, schemas.SuspicionOut)
+@allow(Role.CREW, Role.CONTROL_ROOM)
+def say_same(suspicion_id: UUID) -> DuplicateSuspicion:
+    """Two cases are one patient's: crews and control room are told; both go on until one is off."""
+    return here().record.again(lambda s: duplicates.say_same(s, actor(), suspicion_id))
+
+
 @blueprint.route("/duplicates/<uuid:suspicion_id>/cancel", methods=["POST"])
 @blueprint.arguments(schemas.CallOffIn)
 @blueprint.response(200, schemas.SuspicionOut)

@@ -153,6 +153,8 @@ def duplicate_picture(
         "id": suspicion.id,
         "reason": suspicion.reason,
         "raised_at": suspicion.raised_at,
+        "same_said_at": suspicion.same_said_at,
+        "same_said_by": (suspicion.same_said_by or "").split(":")[0] or None,
         "case_id": other.id,
         "call_sign": other.ambulance.call_sign,
         "phone": other.ambulance.phone,

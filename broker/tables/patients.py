@@ -111,6 +111,10 @@ class DuplicateSuspicion(Base):
     """The one that was there before."""
     reason: Mapped[DuplicateReason]
     raised_at: Mapped[datetime]
+    same_said_at: Mapped[datetime | None]
+    """When somebody first said "the same patient": both cases go on until one is called off."""
+    same_said_by: Mapped[str | None] = mapped_column(String(120))
+    """The audience that said so: a crew or the control room."""
     resolution: Mapped[DuplicateResolution | None]
     cancelled_case_id: Mapped[UUID | None] = mapped_column(ForeignKey("cases.id"))
     resolved_at: Mapped[datetime | None]

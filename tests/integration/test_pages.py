@@ -218,7 +218,7 @@ def test_pages_listen_to_every_event_that_is_announced() -> None:
     """An EventSource tells only of types that it was asked for by name."""
     heard = set(pages.EVENTS)
     source = "".join(path.read_text() for path in (WEB.parent / "dispatch").glob("*.py"))
-    told = set(re.findall(r'"((?:alarm|message)\.[a-z_]+)"', source))
+    told = set(re.findall(r'"((?:alarm|message|duplicate)\.[a-z_]+)"', source))
     told |= set(re.findall(r'tell_\w+\([^")]*"((?:case|offer)\.[a-z_]+)"', source))
     told |= set(re.findall(r'tell="((?:case|alarm)\.[a-z_]+)"', source))
     told |= {f"offer.{s}" for s in ("accepted_with_delay", "rejected", "withdrawn", "expired")}

@@ -278,6 +278,11 @@ class DuplicateOut(Schema):
     id = fields.UUID()
     reason = fields.Enum(DuplicateReason, by_value=True)
     raised_at = fields.AwareDateTime()
+    same_said_at = fields.AwareDateTime(
+        allow_none=True,
+        metadata={"description": "somebody said so: one of the two is to be called off"},
+    )
+    same_said_by = fields.String(allow_none=True)
     case_id = fields.UUID()
     call_sign = fields.String()
     phone = fields.String(allow_none=True)

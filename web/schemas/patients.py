@@ -186,6 +186,8 @@ class SuspicionOut(Schema):
     case_id = fields.UUID()
     other_case_id = fields.UUID()
     reason = fields.Enum(DuplicateReason, by_value=True)
+    same_said_at = fields.AwareDateTime(allow_none=True)
+    same_said_by = fields.String(allow_none=True)
     resolution = fields.Enum(DuplicateResolution, by_value=True, allow_none=True)
     cancelled_case_id = fields.UUID(allow_none=True)
     resolved_at = fields.AwareDateTime(allow_none=True)

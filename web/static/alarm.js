@@ -1,6 +1,6 @@
 // What a crew must not miss: over the whole screen, loud, again and again, until somebody confirms.
 
-import { paint, t } from "./page.js";
+import { paint, place, t } from "./page.js";
 import { play, sounds } from "./tone.js";
 
 const EVERY_MS = 5000;
@@ -9,14 +9,14 @@ const LOOK_MS = 20000;
 const GOOD = [[0, 660], [0.25, 880], [0.5, 1175]];
 const BAD = [[0, 988], [0.3, 740], [0.6, 988], [0.9, 740]];
 
-const box = document.getElementById("alarm");
-const part = (name) => document.getElementById(`alarm-${name}`);
+const box = place("alarm");
+const part = (name) => place(`alarm-${name}`);
 const quietUntil = new Map(); // by key: when it comes back; for good once confirmed
 let now = null;
 
 /** Put {key, kind, title, content} before everything else, or nothing (null). */
 export function alarm(wanted) {
-  const shown = wanted && (quietUntil.get(wanted.key) ?? 0) < Date.now() ? wanted : null;
+  const shown = wanted && (quietUntil.get(wanted.key) ?? 0) < performance.now() ? wanted : null;
   const news = shown && shown.key !== now?.key;
   now = shown;
   if (!shown) return box.close();
@@ -34,7 +34,7 @@ export function alarm(wanted) {
 
 /** Somebody has seen it: it does not come back, or only after a while. */
 export function quiet({ forGood }) {
-  if (now) quietUntil.set(now.key, forGood ? Infinity : Date.now() + LOOK_MS);
+  if (now) quietUntil.set(now.key, forGood ? Infinity : performance.now() + LOOK_MS);
   alarm(null);
 }
 

@@ -21,6 +21,12 @@ export class Refusal extends Error {
   }
 }
 
+/** What was caught, if it is a Refusal; anything else is thrown on. */
+export function refusal(problem) {
+  if (problem instanceof Refusal) return problem;
+  throw problem;
+}
+
 /** The session of this browser, with a fresh token for changes; a Refusal with 401 when none. */
 export async function session() {
   const { body } = await request("GET", "/session");
@@ -58,14 +64,13 @@ async function request(method, path, body, { headers = {}, timeoutMs = 15000, si
       body: json ? JSON.stringify(body) : body,
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });
+    // Date has whole seconds, and is as old as the line is slow: correct only what is clearly wrong.
+    const offMs = Date.parse(answer.headers.get("Date")) - Date.now();
+    if (!isNaN(offMs)) clockOffsetMs = Math.abs(offMs) > 2000 ? offMs : 0;
     text = await answer.text();
   } catch {
     throw new Refusal(0, "network");
   }
-  const date = Date.parse(answer.headers.get("Date") ?? "");
-  const offMs = date - Date.now();
-  // Date has whole seconds: correct only what is clearly wrong.
-  if (date) clockOffsetMs = Math.abs(offMs) > 2000 ? offMs : 0;
   let content = null;
   try {
     content = text ? JSON.parse(text) : null;

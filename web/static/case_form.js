@@ -1,16 +1,16 @@
 // The form of a new case: fields to the shape of POST /cases; what is left open is left out.
 
-import { ask, Refusal } from "./ask.js";
+import { ask, refusal } from "./ask.js";
 import { draft, dropDraft, keepDraft, newKey, person } from "./outbox.js";
-import { actions, el, paint, t, word, wordsOf } from "./page.js";
+import { actions, button, el, paint, place, t, word, wordsOf } from "./page.js";
 import { sayWhatIsMeasured } from "./stepper.js";
 import { sha256, upload } from "./upload.js";
 import * as vault from "./vault.js";
 
-const box = document.getElementById("new-case");
-const form = document.getElementById("case-form");
-const chosen = document.getElementById("film-chosen");
-const positionState = document.getElementById("position-state");
+const box = place("new-case");
+const form = place("case-form");
+const chosen = place("film-chosen");
+const positionState = place("position-state");
 
 const LARGEST_FILM_BYTES = 32 * 1024 * 1024;
 
@@ -85,23 +85,33 @@ function showFilm() {
     chosen,
     film
       ? [
-          preview ? el("img", { src: preview, alt: "", class: "preview" }) : null,
-          el("span", {}, t("crew.film_chosen", { name: film.name ?? "", kb: Math.ceil(film.size / 1024) })),
+          preview && el("img", { src: preview, alt: "", class: "preview" }),
+          el("span", t("crew.film_chosen", { name: film.name ?? "", kb: Math.ceil(film.size / 1024) })),
           verdict?.share === undefined
             ? null
             : el("progress", { max: 1, value: verdict.share, "aria-label": t("crew.film_uploading") }),
-          verdict ? el("p", { class: `note ${verdict.kind}`, role: "status" }, verdict.text) : null,
+          verdict && el("p", { class: `note ${verdict.kind}`, role: "status" }, verdict.text),
           verdict?.bad
             ? el(
-                "div",
-                { class: "buttons" },
-                el("button", { type: "button", "data-do": "retakeFilm" }, t("crew.film_retake")),
-                el("button", { type: "button", class: "primary", "data-do": "sendWithoutFilm" }, t("crew.film_without")),
+                "div.buttons",
+                button("retakeFilm", t("crew.film_retake")),
+                button("sendWithoutFilm", t("crew.film_without"), {}, "primary"),
               )
-            : el("button", { type: "button", class: "link", "data-do": "removeFilm" }, t("common.remove")),
+            : button("removeFilm", t("common.remove"), {}, "link"),
         ]
       : [],
   );
+}
+
+/** What is plainly wrong with a film, in words, or null: found out here, without a line. */
+export async function wrongWith(file) {
+  if (!file.size) return t("problem.film_empty");
+  if (file.size > LARGEST_FILM_BYTES) return t("problem.too_large");
+  const head = new Uint8Array(await file.slice(0, 132).arrayBuffer());
+  if (String.fromCharCode(...head.slice(128)) === "DICM") return null;
+  const bitmap = await createImageBitmap(file).catch(() => null);
+  bitmap?.close();
+  return bitmap ? null : t("problem.image_unreadable");
 }
 
 /** Is it a film at all? Cheaply here, and by the server's gate as soon as it can be reached. */
@@ -114,22 +124,16 @@ async function checkFilm(file) {
     showFilm();
   };
   const bad = (text) => say({ text, kind: "bad", bad: true });
-  const head = new Uint8Array(await file.slice(0, 132).arrayBuffer());
-  const dicom = String.fromCharCode(...head.slice(128, 132)) === "DICM";
-  if (file.size > LARGEST_FILM_BYTES) return bad(t("problem.too_large"));
-  if (!dicom) {
-    const bitmap = await createImageBitmap(file).catch(() => null);
-    if (!bitmap) return bad(t("problem.image_unreadable"));
-    bitmap.close();
-  }
-  const hash = facts?.sha256 ?? (await sha256(file));
+  const wrong = await wrongWith(file);
+  if (wrong) return bad(wrong);
+  const found = facts ?? (await factsOf(file));
   if (film !== file) return;
-  facts = { sha256: hash, name: file.name, up: facts?.up ?? false };
-  await vault.putFilm(key, person.account, file).catch(() => {});
+  facts = found;
+  await vault.putFilm(key, person.account, file);
   save();
   try {
-    await upload(file, hash, (share) => say({ text: t("crew.film_uploading"), kind: "", share }), control.signal);
-    const { body } = await ask("POST", `/films/${hash}/check`, undefined, { timeoutMs: 30000, signal: control.signal });
+    await upload(file, facts.sha256, (share) => say({ text: t("crew.film_uploading"), kind: "", share }), control.signal);
+    const { body } = await ask("POST", `/films/${facts.sha256}/check`, undefined, { timeoutMs: 30000, signal: control.signal });
     if (film !== file) return;
     facts.up = true;
     save();
@@ -139,11 +143,16 @@ async function checkFilm(file) {
       say({ text: t("crew.film_good"), kind: "good" });
     }
   } catch (problem) {
-    if (!(problem instanceof Refusal)) throw problem;
+    refusal(problem);
     if (control.signal.aborted) return;
     if (problem.code === "image_unreadable") bad(wordsOf(problem));
     else say({ text: t("crew.film_later"), kind: "warn" });
   }
+}
+
+/** How a film is named on its way: {sha256, name, up}. */
+export async function factsOf(file) {
+  return { sha256: await sha256(file), name: file.name, up: false };
 }
 
 /** Keep the form on the device; one write at a time, the last state wins. */
@@ -153,7 +162,7 @@ async function save() {
   saving = (async () => {
     while (unsaved) {
       unsaved = false;
-      await keepDraft({ key, values: valuesOf(), film: film ? { ...facts, type: film.type } : null }).catch(() => {});
+      await keepDraft({ key, values: valuesOf(), film: film ? { ...facts, type: film.type } : null });
     }
   })();
   await saving;
@@ -238,7 +247,7 @@ export function wireForm(submit) {
     if (busy || !form.reportValidity()) return;
     busy = true;
     try {
-      const sent = film && (facts ?? { sha256: await sha256(film), name: film.name, up: false });
+      const sent = film && (facts ?? (await factsOf(film)));
       await submit(key, { case: caseOf(), values: valuesOf(), film: sent }, film);
     } finally {
       busy = false;
@@ -250,7 +259,7 @@ export function wireForm(submit) {
   });
   form.addEventListener("input", save);
   for (const id of ["film-file", "film-camera"]) {
-    document.getElementById(id).addEventListener("change", (event) => {
+    place(id).addEventListener("change", (event) => {
       if (event.target.files[0]) useFilm(event.target.files[0]);
       event.target.value = "";
     });
@@ -260,12 +269,12 @@ export function wireForm(submit) {
     vault.removeFilm(key).catch(() => {});
     save();
   };
-  actions.retakeFilm = () => document.getElementById("film-camera").click();
+  actions.retakeFilm = () => place("film-camera").click();
   actions.sendWithoutFilm = () => {
     actions.removeFilm();
     send();
   };
-  document.getElementById("position-use").addEventListener("click", askPosition);
+  place("position-use").addEventListener("click", askPosition);
   navigator.permissions
     ?.query({ name: "geolocation" })
     .then((permission) => permission.state === "granted" && askPosition())

@@ -1,12 +1,12 @@
 // The crew's page: send a case, follow it, acknowledge, drive.
 
-import { Refusal } from "./ask.js";
 import { alarm, quiet } from "./alarm.js";
 import { card, counters, goingTo, holder, OVER, phones, SEEKING, ticks } from "./crew_card.js";
-import { actions, api, button, config, el, notice, paint, patiently, press, Problem, roomName, t, wordsOf } from "./page.js";
+import { actions, api, button, config, el, leaving, notice, paint, patiently, place, press, refusal, roomName, t, wordsOf } from "./page.js";
 import { follow as followPosition } from "./following.js";
 import { follow, heard, showConnection, signedOut } from "./live.js";
-import { clearForm, editForm, restoreDraft, wireForm, vitalsOf } from "./case_form.js";
+import { clearForm, editForm, factsOf, restoreDraft, wireForm, wrongWith, vitalsOf } from "./case_form.js";
+import { wireGuard } from "./guard.js";
 import { loadMessages, wireMessages } from "./messages.js";
 import * as out from "./outbox.js";
 import { lasting } from "./vault.js";
@@ -16,7 +16,6 @@ const URGENCY = ["assigned", "unplaced", "offering", "received", "acknowledged",
 
 const cases = new Map();
 const receipts = new Map();
-const filmsOnTheWay = new Set(); // case ids whose film is sent from its card just now
 const lost = new Set(); // case ids whose ER gave the patient back
 let rooms = [];
 
@@ -60,8 +59,8 @@ function onEvent(entry) {
 }
 
 function show() {
-  paint(document.getElementById("outbox"), [
-    lasting() ? null : el("p", { class: "note warn" }, t("crew.outbox_fleeting")),
+  paint(place("outbox"), [
+    lasting() ? null : el("p.note.warn", t("crew.outbox_fleeting")),
     out.outbox.map(waitingToBeSent),
   ]);
   const list = [...cases.values()].sort(
@@ -71,10 +70,10 @@ function show() {
       b.received_at.localeCompare(a.received_at),
   );
   paint(
-    document.getElementById("cases"),
+    place("cases"),
     list.length
       ? list.map((c) => card(c, { rooms, receipt: receipts.get(c.id), network: network(c.id) }))
-      : el("p", { class: "quiet empty" }, t("crew.no_cases")),
+      : el("p.quiet.empty", t("crew.no_cases")),
   );
   const first = list.map(needsConfirming).find(Boolean) ?? null;
   alarm(first);
@@ -108,25 +107,24 @@ function waitingToBeSent(entry) {
   const why = problem && wordsOf(problem);
   const filmProblem = ["image_unreadable", "too_large", "storage_full"].includes(problem?.code);
   const said = entry.refused
-    ? el("p", { class: "note bad" }, `${t("crew.outbox_refused")} ${why}`)
+    ? el("p.note.bad", `${t("crew.outbox_refused")} ${why}`)
     : problem?.status === 401
-      ? el("p", { class: "note warn" }, t("crew.outbox_sign_in"), " ", el("a", { class: "button", href: "/sign-in" }, t("sign_in.title")))
+      ? el("p.note.warn", t("crew.outbox_sign_in"), " ", el("a.button", { href: "/sign-in" }, t("sign_in.title")))
       : problem
-        ? el("p", { class: "note warn" }, t("crew.outbox_kept"), " ", why)
+        ? el("p.note.warn", t("crew.outbox_kept"), " ", why)
         : entry.state === "film"
-          ? el("p", {}, t("crew.film_uploading"), " ", el("progress", { max: 1, value: entry.share ?? 0, "aria-label": t("crew.film_uploading") }))
-          : el("p", { class: "busy" }, t("crew.outbox_sending"));
+          ? el("p", t("crew.film_uploading"), " ", el("progress", { max: 1, value: entry.share ?? 0, "aria-label": t("crew.film_uploading") }))
+          : el("p.busy", t("crew.outbox_sending"));
   return el(
     "article",
     { class: entry.refused ? "card outbox refused" : "card outbox", "data-key": entry.id },
-    el("h3", {}, t(entry.caseId ? "crew.outbox_film" : "crew.outbox")),
+    el("h3", t(entry.caseId ? "crew.outbox_film" : "crew.outbox")),
     ticks({ sent: entry.state === "sending" || entry.caseId, received: entry.caseId }),
     said,
     entry.refused
       ? el(
-          "div",
-          { class: "buttons" },
-          filmProblem ? does("withoutFilm", t("crew.outbox_without_film"), "primary") : null,
+          "div.buttons",
+          filmProblem && does("withoutFilm", t("crew.outbox_without_film"), "primary"),
           does("editEntry", t(filmProblem ? "crew.outbox_other_film" : "crew.outbox_edit")),
           does("discardEntry", t("crew.outbox_discard"), "link"),
         )
@@ -137,7 +135,7 @@ function waitingToBeSent(entry) {
 /** Whether the crew may forget about the network: not while anything of the case may be here yet. */
 function network(id) {
   const mine = (entry) => entry.account === out.person?.account && !entry.refused;
-  if (filmsOnTheWay.has(id) || out.outbox.some((entry) => entry.caseId === id)) return t("case.receipt_film_waits");
+  if (out.outbox.some((entry) => entry.caseId === id)) return t("case.receipt_film_waits");
   // An entry whose answer was lost on the way may be this very case: then nothing is promised.
   return out.outbox.some((entry) => mine(entry) && !entry.caseId) ? null : t("case.receipt_all");
 }
@@ -200,16 +198,10 @@ document.addEventListener("change", async (event) => {
   const id = event.target.dataset?.filmOf;
   const file = event.target.files?.[0];
   if (!id || !file) return;
-  const body = new FormData();
-  body.append("image", file, file.name);
-  filmsOnTheWay.add(id);
-  show();
-  await press(event.target.parentElement, async () => {
-    await api("PUT", `/cases/${id}/image`, body, { timeoutMs: 120000 });
-    notice(t("crew.film_sent"));
-  }).finally(() => filmsOnTheWay.delete(id));
   event.target.value = "";
-  fetchCase(id);
+  const wrong = await wrongWith(file);
+  if (wrong) notice(wrong, "bad", "film");
+  else out.enqueueFilm(id, await factsOf(file), file);
 });
 
 const handlers = {
@@ -217,26 +209,19 @@ const handlers = {
   async received(entry, what) {
     if (entry.receipt) receipts.set(entry.caseId, entry.receipt);
     if (what === "film_refused") notice(wordsOf(entry.refused), "bad");
+    else if (what === "done" && entry.content.film) notice(t("crew.film_sent"));
     await fetchCase(entry.caseId);
-    if (what !== "film_refused") document.getElementById(`case-${entry.caseId}`)?.scrollIntoView({ block: "start" });
+    // Who types the next case by now is not pulled away from it.
+    if (what !== "film_refused" && !place("new-case").open) place(`case-${entry.caseId}`)?.scrollIntoView({ block: "start" });
   },
 };
 
 // Signing out wipes this account's entries from the device: what was not sent would be lost.
-document.getElementById("sign-out").addEventListener(
-  "click",
-  async (event) => {
-    event.stopImmediatePropagation();
-    const mine = out.outbox.filter((entry) => entry.account === out.person?.account).length;
-    if (mine && !confirm(t("crew.sign_out_unsent", { n: mine }))) return;
-    await press(event.currentTarget, async () => {
-      await api("DELETE", "/session");
-      await out.wipe();
-      location.assign("/sign-in");
-    });
-  },
-  { capture: true },
-);
+leaving.may = () => {
+  const mine = out.outbox.filter((entry) => entry.account === out.person?.account).length;
+  return !mine || confirm(t("crew.sign_out_unsent", { n: mine }));
+};
+leaving.then = out.wipe;
 
 /** The number of the last event so far: what is fetched afterwards is newer. */
 async function lastEvent() {
@@ -247,13 +232,13 @@ async function main() {
   try {
     await out.begin(config.language);
   } catch (problem) {
-    if (!(problem instanceof Refusal)) throw problem;
+    refusal(problem);
     if (problem.status === 403) return location.replace("/");
     return signedOut();
   }
   const { name, unit } = out.person;
   config.audience = unit;
-  paint(document.getElementById("who"), name);
+  paint(place("who"), name);
   out.install();
   wireForm(async (key, content, film) => {
     await out.enqueue(key, content, film);
@@ -261,9 +246,10 @@ async function main() {
     window.scrollTo(0, 0);
   });
   wireMessages(show);
+  wireGuard(fetchCase);
   unlockSound(show);
   const restored = await restoreDraft();
-  const box = document.getElementById("new-case");
+  const box = place("new-case");
   box.open ||= restored; // somebody may have opened it while this page got ready
   await out.open(handlers);
   show();
@@ -272,7 +258,7 @@ async function main() {
       config.after = await lastEvent();
       break;
     } catch (problem) {
-      if (!(problem instanceof Problem)) throw problem;
+      refusal(problem);
       if (problem.status === 401) return signedOut();
       box.open ||= !out.outbox.length;
       showConnection(false);

@@ -1,10 +1,11 @@
 // How one case looks in its ambulance: the decision first, then everything else. Asks nobody.
 
-import { button, el, roomName, t, time, word } from "./page.js";
+import { button, el, place, roomName, t, time, word } from "./page.js";
+import { guard } from "./guard.js";
 import { messages } from "./messages.js";
 import { findings, triage } from "./findings.js";
 import { identity, patientLine, vitals } from "./patient.js";
-import { heading, offers, stateWords } from "./show.js";
+import { call, heading, offers, stateWords } from "./show.js";
 
 export const OVER = new Set(["closed", "cancelled"]);
 export const SEEKING = new Set(["received", "offering", "unplaced"]);
@@ -24,11 +25,10 @@ export function holder(shown) {
 /** How far a case is: on this device, sent, received, seen by an ER, decided. */
 export function ticks(reached) {
   return el(
-    "ol",
-    { class: "ticks" },
+    "ol.ticks",
     ["kept", "sent", "received", "seen", "decided"].map((name) => {
       const done = name === "kept" || Boolean(reached[name]);
-      return el("li", { class: done ? "done" : "open" }, el("span", { "aria-hidden": "true" }, done ? "✓ " : "○ "), t(`crew.tick.${name}`), done ? null : el("span", { class: "visually-hidden" }, ` (${t("crew.tick.open")})`));
+      return el("li", { class: done ? "done" : "open" }, el("span", { "aria-hidden": "true" }, done ? "✓ " : "○ "), t(`crew.tick.${name}`), done ? null : el("span.visually-hidden", ` (${t("crew.tick.open")})`));
     }),
   );
 }
@@ -41,10 +41,10 @@ export function card(shown, { rooms, receipt, network }) {
     { class: `card case case-${shown.status}`, "data-key": shown.id, id: `case-${shown.id}` },
     heading(shown),
     over ? null : ticks({ sent: true, received: true, seen: shown.offers.some((offer) => offer.received_at || offer.decided_at), decided: shown.assigned_at }),
-    (shown.possible_duplicates ?? []).map((other) => el("p", { class: "note warn" }, t(`guard.${other.reason}`, { unit: other.call_sign, id: other.case_id.slice(0, 8), time: time(other.received_at) }))),
+    guard(shown),
     decision(shown),
     counters(shown),
-    shown.status === "unplaced" ? phones(shown, rooms) : null,
+    shown.status === "unplaced" && phones(shown, rooms),
     timeline(shown, receipt, network),
     offers(shown.id, shown.offers),
     patientLine(shown),
@@ -64,8 +64,8 @@ export function goingTo(shown) {
   const room = offer.emergency_room;
   const [path, words, style] = NEXT[shown.status];
   return [
-    room.address ? el("address", {}, room.address) : null,
-    el("p", { class: "buttons" }, room.phone ? el("a", { class: "button", href: `tel:${room.phone}` }, t("common.call", { phone: room.phone })) : null, route(room)),
+    room.address && el("address", room.address),
+    el("p.buttons", call(room.phone), route(room)),
     button("step", t(words), { case: shown.id, step: path, key: `${shown.id}-${path}` }, style),
   ];
 }
@@ -76,13 +76,13 @@ function decision(shown) {
   return el(
     "section",
     { class: `decision decision-${shown.status}` },
-    el("strong", {}, t(shown.status === "assigned" ? "crew.acknowledge_hint" : "crew.going_to", { name: roomName(offer.emergency_room) })),
+    el("strong", t(shown.status === "assigned" ? "crew.acknowledge_hint" : "crew.going_to", { name: roomName(offer.emergency_room) })),
     goingTo(shown),
     instructions(shown),
     el(
-      "details",
-      { class: "give-back", "data-key": `${shown.id}-give-back` },
-      el("summary", { class: "link" }, t("crew.give_back")),
+      "details.give-back",
+      { "data-key": `${shown.id}-give-back` },
+      el("summary.link", t("crew.give_back")),
       answer(offer, shown, "pass", "crew.give_back_confirm"),
     ),
   );
@@ -90,10 +90,10 @@ function decision(shown) {
 
 /** Opens the phone's own map; nobody is asked by us. iOS knows no geo: links. */
 function route(room) {
-  const place = `${room.latitude},${room.longitude}`;
+  const at = `${room.latitude},${room.longitude}`;
   const apple = /iPad|iPhone|iPod/.test(navigator.userAgent) || (navigator.platform === "MacIntel" && navigator.maxTouchPoints > 1);
-  const href = apple ? `maps://?daddr=${place}` : `geo:${place}?q=${place}(${encodeURIComponent(roomName(room))})`;
-  return el("a", { class: "button", href }, t("crew.route"));
+  const href = apple ? `maps://?daddr=${at}` : `geo:${at}?q=${at}(${encodeURIComponent(roomName(room))})`;
+  return el("a.button", { href }, t("crew.route"));
 }
 
 /** What the ER asks of us before arrival. */
@@ -101,13 +101,13 @@ function instructions(shown) {
   const asked = shown.instructions;
   if (!asked || (!asked.items.length && !asked.note)) return null;
   return el(
-    "div",
-    { class: "instructions", "data-key": `${shown.id}-instructions` },
-    el("strong", {}, t("crew.instructions")),
-    el("ul", {}, asked.items.map((item) => el("li", {}, t(`instruction.${item}`)))),
-    asked.note ? el("p", { class: "body" }, asked.note) : null,
+    "div.instructions",
+    { "data-key": `${shown.id}-instructions` },
+    el("strong", t("crew.instructions")),
+    el("ul", asked.items.map((item) => el("li", t(`instruction.${item}`)))),
+    asked.note && el("p.body", asked.note),
     asked.seen_at
-      ? el("p", { class: "quiet" }, t("crew.instructions_seen", { time: time(asked.seen_at) }))
+      ? el("p.quiet", t("crew.instructions_seen", { time: time(asked.seen_at) }))
       : button("step", t("crew.instructions_read"), { case: shown.id, step: "instructions/seen" }, "primary big"),
   );
 }
@@ -122,10 +122,10 @@ export function counters(shown) {
     .filter((offer) => offer.status === "accepted_with_delay")
     .map((offer) =>
       el(
-        "section",
-        { class: "counter", "data-key": `counter-${offer.id}` },
-        el("strong", {}, t("crew.counter", { name: roomName(offer.emergency_room), n: offer.delay_min })),
-        el("div", { class: "buttons" }, answer(offer, shown, "take", "crew.counter_take", "primary"), answer(offer, shown, "pass", "crew.counter_pass")),
+        "section.counter",
+        { "data-key": `counter-${offer.id}` },
+        el("strong", t("crew.counter", { name: roomName(offer.emergency_room), n: offer.delay_min })),
+        el("div.buttons", answer(offer, shown, "take", "crew.counter_take", "primary"), answer(offer, shown, "pass", "crew.counter_pass")),
       ),
     );
 }
@@ -138,11 +138,10 @@ export function phones(shown, rooms) {
     .sort((a, b) => (etas.get(a.id) ?? 1000) - (etas.get(b.id) ?? 1000))
     .slice(0, 6);
   return el(
-    "section",
-    { class: "phone-card" },
-    el("strong", {}, t("crew.phone_card")),
-    el("ul", {}, list.map((room) => el("li", {}, el("a", { href: `tel:${room.phone}`, class: "button" }, `${roomName(room)} ${room.phone}`)))),
-    el("p", { class: "quiet" }, t("crew.phone_goes_on")),
+    "section.phone-card",
+    el("strong", t("crew.phone_card")),
+    el("ul", list.map((room) => el("li", el("a", { href: `tel:${room.phone}`, class: "button" }, `${roomName(room)} ${room.phone}`)))),
+    el("p.quiet", t("crew.phone_goes_on")),
   );
 }
 
@@ -151,10 +150,9 @@ function film(image) {
   if (!image) return null;
   const source = `${image.url}?v=${image.sha256.slice(0, 12)}-${image.boxes.length}`;
   return el(
-    "p",
-    { class: "film-small" },
+    "p.film-small",
     el("a", { href: `${source}&boxes=1`, target: "_blank", rel: "noopener" }, el("img", { src: `${source}&width_px=256`, alt: t("film.open"), class: "preview" })),
-    image.unusable_reason ? el("span", { class: "note warn" }, t("film.unusable", { reason: word("unusable", image.unusable_reason) })) : null,
+    image.unusable_reason && el("span.note.warn", t("film.unusable", { reason: word("unusable", image.unusable_reason) })),
   );
 }
 
@@ -169,36 +167,34 @@ function timeline(shown, receipt, network) {
   ].filter(([, at]) => at);
   const hash = receipt?.image_sha256?.slice(0, 12);
   return el(
-    "section",
-    { class: "timeline" },
-    el("p", { class: "receipt" }, t("case.receipt", { time: time(shown.received_at) }), " ", network, hash ? el("small", {}, ` ${t("case.receipt_hash", { hash })}`) : null),
-    el("ol", {}, steps.map(([name, at]) => el("li", {}, el("time", { datetime: at }, time(at)), " ", stateWords(shown, name)))),
-    shown.position_at && !OVER.has(shown.status) && !shown.arrived_at ? el("p", { class: "quiet" }, t("crew.position_sent", { time: time(shown.position_at) })) : null,
-    OVER.has(shown.status) && shown.ended_reason ? el("p", { class: "quiet" }, shown.ended_reason) : null,
+    "section.timeline",
+    el("p.receipt", t("case.receipt", { time: time(shown.received_at) }), " ", network, hash ? el("small", ` ${t("case.receipt_hash", { hash })}`) : null),
+    el("ol", steps.map(([name, at]) => el("li", el("time", { datetime: at }, time(at)), " ", stateWords(shown, name)))),
+    shown.position_at && !OVER.has(shown.status) && !shown.arrived_at && el("p.quiet", t("crew.position_sent", { time: time(shown.position_at) })),
+    OVER.has(shown.status) && shown.ended_reason && el("p.quiet", shown.ended_reason),
   );
 }
 
 function onTheWay(shown) {
   const cancellable = SEEKING.has(shown.status) || ["assigned", "acknowledged"].includes(shown.status);
   return el(
-    "div",
-    { class: "more-actions" },
-    el("details", { "data-key": `${shown.id}-update` }, el("summary", { class: "link" }, t("crew.update")), form("update", shown)),
+    "div.more-actions",
+    el("details", { "data-key": `${shown.id}-update` }, el("summary.link", t("crew.update")), form("update", shown)),
     el(
-      "label",
-      { class: "button small", "data-key": `${shown.id}-film` },
+      "label.button.small",
+      { "data-key": `${shown.id}-film` },
       t(shown.image ? "crew.film_replace" : "crew.film_add"),
       el("input", { type: "file", accept: "image/png,image/jpeg,.dcm,application/dicom", "data-film-of": shown.id }),
     ),
     cancellable
-      ? el("details", { "data-key": `${shown.id}-cancel` }, el("summary", { class: "link danger" }, t("crew.cancel")), form("cancel", shown))
+      ? el("details", { "data-key": `${shown.id}-cancel` }, el("summary.link.danger", t("crew.cancel")), form("cancel", shown))
       : null,
   );
 }
 
 /** A form of the page's templates for one case; what is typed in it stays when the card is repainted. */
 function form(name, shown) {
-  const made = document.getElementById(`${name}-template`).content.cloneNode(true).querySelector("form");
+  const made = place(`${name}-template`).content.cloneNode(true).querySelector("form");
   made.dataset.case = shown.id;
   made.setAttribute("data-keep", "");
   return made;

@@ -87,7 +87,6 @@ function body(offer, shown) {
       { class: "clinical-facts" },
       el("div", {}, vitals(shown.vitals, pointsOf(shown.triage?.news2?.parts ?? {})), trend ? trendOf(shown) : null),
       findings(shown.image, scores),
-      models(shown.image),
       triage(shown, rules),
       where
         ? el(
@@ -107,14 +106,6 @@ function pointsOf(parts) {
     const part = parts[name === "blood_pressure" ? "systolic_bp_mmhg" : name] ?? null;
     return part === null ? null : el("span", { class: `points points-${part}`, title: t("vitals.points", { n: part }) }, `+${part}`);
   };
-}
-
-/** Which networks said so; beside it stands that they are no diagnosis. */
-function models(image) {
-  const known = (image?.readings ?? []).filter((reading) => reading.model);
-  return known.length
-    ? el("p", { class: "quiet models" }, known.map((r) => `${t("er.model_" + r.kind)} ${r.model.name} ${r.model.version}`).join(" · "))
-    : null;
 }
 
 const LINES = [

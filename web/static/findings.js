@@ -5,8 +5,7 @@ import { config, el, number, t, word } from "./page.js";
 /** The words that every view of AI output carries, in both languages. */
 export function aiNotice() {
   return el(
-    "p",
-    { class: "ai-notice" },
+    "p.ai-notice",
     el("span", { lang: "en" }, t("ai.notice.en")),
     " ",
     el("span", { lang: "ko" }, t("ai.notice.ko")),
@@ -26,19 +25,25 @@ export function findings(image, explain) {
   const top = new Set(image.top3.map((finding) => finding.label));
   const also = image.findings.filter((f) => f.above_threshold && !top.has(f.label));
   return el(
-    "section",
-    { class: "findings" },
-    el("h4", {}, t(chance ? "findings.title_probability" : "findings.title")),
-    image.nothing_above_threshold ? el("p", { class: "note" }, t("findings.none_above")) : null,
-    el("ol", {}, image.top3.map(line)),
+    "section.findings",
+    el("h4", t(chance ? "findings.title_probability" : "findings.title")),
+    image.nothing_above_threshold && el("p.note", t("findings.none_above")),
+    el("ol", image.top3.map(line)),
     also.length
-      ? [el("p", { class: "quiet" }, t("findings.also")), el("ul", {}, also.map(line))]
+      ? [el("p.quiet", t("findings.also")), el("ul", also.map(line))]
       : null,
     explain?.(image, [...image.top3, ...also], chance),
-    waits ? el("p", { class: "quiet busy" }, t("film.reading")) : null,
-    failed ? el("p", { class: "note warn" }, t("film.reading_failed")) : null,
+    waits && el("p.quiet.busy", t("film.reading")),
+    failed && el("p.note.warn", t("film.reading_failed")),
+    models(image),
     aiNotice(),
   );
+}
+
+/** Which networks said so; beside it stands that they are no diagnosis. */
+function models(image) {
+  const known = image.readings.filter((reading) => reading.model);
+  return known.length ? el("p.quiet.models", known.map((r) => `${t("er.model_" + r.kind)} ${r.model.name} ${r.model.version}`).join(" · ")) : null;
 }
 
 /** Did the server say? */
@@ -66,17 +71,15 @@ function findingLine(finding, chance) {
   return el(
     "li",
     { class: side },
-    el("b", {}, word("label", finding.label)),
+    el("b", word("label", finding.label)),
     " ",
     el(
-      "span",
-      { class: "score" },
+      "span.score",
       t(chance ? "findings.probability" : "findings.score", { score: scoreText(finding.score, chance) }),
     ),
     " ",
     el(
-      "span",
-      { class: "against" },
+      "span.against",
       known(finding.threshold)
         ? t(`findings.${side}`, { threshold: scoreText(finding.threshold, chance) })
         : t(`findings.${side}_unknown`),
@@ -93,24 +96,21 @@ export function triage(shown, explain) {
     .map((name) => scoreLine(name, judged[name]))
     .filter(Boolean);
   return el(
-    "section",
-    { class: "triage" },
+    "section.triage",
     el(
       "h4",
-      {},
       t("triage.title"),
-      scores.length ? el("small", {}, ` ${scores.join(" · ")}`) : null,
+      scores.length ? el("small", ` ${scores.join(" · ")}`) : null,
     ),
     el(
       "ul",
-      {},
       judged.reasons.map((reason) =>
-        el("li", {}, reason.text[config.language] ?? reason.text.en ?? reason.code),
+        el("li", reason.text[config.language] ?? reason.text.en ?? reason.code),
       ),
     ),
-    explain ? explain(shown.id, judged) : judged.news2 ? el("small", { class: "quiet" }, judged.credit) : null,
-    shown.partial ? el("p", { class: "note warn" }, t("case.partial")) : null,
-    shown.needs_review ? el("p", { class: "note warn" }, t("case.needs_review")) : null,
+    explain ? explain(shown.id, judged) : judged.news2 ? el("small.quiet", judged.credit) : null,
+    shown.partial && el("p.note.warn", t("case.partial")),
+    shown.needs_review && el("p.note.warn", t("case.needs_review")),
   );
 }
 

@@ -33,13 +33,14 @@ export async function follow(wanted, tell) {
 
 function consider(seen, tell) {
   const { latitude, longitude, accuracy } = seen;
-  const sinceMs = (Date.now() - (told?.at ?? 0)) / sparing;
+  const now = performance.now(); // the device's clock may be set back
+  const sinceMs = (now - (told?.at ?? -LATE_MS * 3)) / sparing;
   if (accuracy > VAGUE_M || sinceMs < SOON_MS) return;
   if (sinceMs < LATE_MS) {
     const north = latitude - told.latitude;
     const east = (longitude - told.longitude) * Math.cos((latitude * Math.PI) / 180);
     if (Math.hypot(north, east) * METRES_PER_DEGREE < FAR_M) return;
   }
-  told = { latitude, longitude, at: Date.now() };
+  told = { latitude, longitude, at: now };
   tell({ latitude, longitude });
 }

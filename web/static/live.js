@@ -1,39 +1,44 @@
 // Keeps a page true: the event stream, polling where the stream is silent, and plain words when
 // neither answers. Only this file decides whether the state on the screen is known.
 
-import { api, config, el, paint, Problem, t, time } from "./page.js";
+import { api, config, el, paint, place, Problem, serverNow, t, time } from "./page.js";
 
 const SILENT_MS = 7000; // the stream beats every 5 s
 const LOST_MS = 10000;
 const POLL_MS = 3000;
 const LOOK_MS = 500; // what is lost must be called so within LOST_MS, not a second later
 
-const connection = document.getElementById("connection");
-const lost = document.getElementById("lost");
+const connection = place("connection");
+const lost = place("lost");
 
-let heardAt = null; // last sign of life of any kind, this device's clock
-const began = Date.now();
+// The device's clock may be set back or forward at any time, and stands still for no one; the other
+// counts evenly but sleeps with the device. What is asked is how old something is by either.
+const clocks = () => [Date.now(), performance.now()];
+const ageMs = (then) => Math.max(...clocks().map((now, i) => now - then[i]));
+
+const began = clocks();
+let heardAt = null; // last sign of life of any kind
 
 /** Note that the server answered: what is on the screen is as of now. */
 export function heard() {
-  heardAt = Date.now();
+  heardAt = clocks();
 }
 
 /** Show how sure the page is; returns whether the state is unknown. */
 export function showConnection(direct) {
-  const unknown = Date.now() - (heardAt ?? began) > LOST_MS;
+  const unknown = ageMs(heardAt ?? began) > LOST_MS;
   const state = unknown ? "lost" : heardAt === null ? "starting" : direct ? "live" : "polling";
   if (connection.dataset.state !== state) {
     connection.dataset.state = state;
-    paint(connection, el("span", { class: "dot", "aria-hidden": "true" }), t(`connection.${state}`));
+    paint(connection, el("span.dot", { "aria-hidden": "true" }), t(`connection.${state}`));
     document.body.classList.toggle("state-unknown", unknown);
     document.dispatchEvent(new CustomEvent("connection", { detail: state }));
     lost.hidden = !unknown;
     if (unknown) {
       const since = heardAt
-        ? t("connection.lost_since", { time: time(heardAt) })
+        ? t("connection.lost_since", { time: time(serverNow() - ageMs(heardAt)) })
         : t("connection.lost_never");
-      paint(lost, el("strong", {}, t("connection.lost")), el("span", {}, since));
+      paint(lost, el("strong", t("connection.lost")), el("span", since));
     }
   }
   return unknown;
@@ -45,7 +50,7 @@ export function signedOut() {
   document.body.classList.add("state-unknown");
   paint(
     lost,
-    el("strong", {}, t("connection.signed_out")),
+    el("strong", t("connection.signed_out")),
     el("a", { href: `/sign-in${location.search}`, class: "button" }, t("sign_in.title")),
   );
 }
@@ -57,13 +62,14 @@ export function signedOut() {
 export function follow({ onEvent, reload }) {
   let after = config.after;
   let source = null;
-  let streamHeardAt = 0;
+  let streamHeardAt = [0, -SILENT_MS];
   let polling = false;
   let ended = false;
   let wasUnknown = false;
   let failures = 0;
-  let polledAt = 0;
+  let polledAt = streamHeardAt;
   let missing = false; // there is more than the screen shows, whatever the stream says
+  let [wall, even] = clocks();
   let askAgain = false; // a question of the page's own got no answer
 
   function take(entry) {
@@ -84,7 +90,7 @@ export function follow({ onEvent, reload }) {
   }
 
   function alive(event) {
-    streamHeardAt = Date.now();
+    streamHeardAt = clocks();
     failures = 0;
     if (event.type === "heartbeat" && JSON.parse(event.data).seq > after) catchUp();
     if (!missing) heard();
@@ -118,7 +124,7 @@ export function follow({ onEvent, reload }) {
   async function poll() {
     if (polling || ended) return;
     polling = true;
-    polledAt = Date.now();
+    polledAt = clocks();
     try {
       for (;;) {
         const page = await api("GET", `/inbox?after=${after}`, undefined, { timeoutMs: 8000 });
@@ -145,14 +151,17 @@ export function follow({ onEvent, reload }) {
 
   function show() {
     if (ended) return;
-    const unknown = showConnection(Date.now() - streamHeardAt < SILENT_MS);
+    const unknown = showConnection(ageMs(streamHeardAt) < SILENT_MS);
     if (wasUnknown && !unknown) reload();
     wasUnknown = unknown;
   }
 
   function look() {
-    const silent = missing || Date.now() - streamHeardAt >= SILENT_MS;
-    if (silent && Date.now() - polledAt >= POLL_MS) poll();
+    const [walls, evens] = clocks();
+    const jumped = Math.abs(walls - wall - evens + even) > 2000; // asking tells what time it is
+    [wall, even] = [walls, evens];
+    const silent = missing || ageMs(streamHeardAt) >= SILENT_MS;
+    if (jumped || (silent && ageMs(polledAt) >= POLL_MS)) poll();
     show();
   }
 

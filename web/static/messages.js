@@ -1,6 +1,6 @@
 // The messages of a case: sent, delivered, read. "Read" is said by a person's own tap.
 
-import { actions, api, config, el, patiently, press, t, time, word } from "./page.js";
+import { actions, api, button, config, el, patiently, press, t, time, word } from "./page.js";
 
 const byCase = new Map();
 
@@ -30,19 +30,17 @@ export function messages(caseId, to) {
   const list = byCase.get(caseId) ?? [];
   const count = unread(caseId);
   return el(
-    "details",
-    { class: "messages", open: count > 0, "data-key": `messages-${caseId}` },
+    "details.messages",
+    { open: count > 0, "data-key": `messages-${caseId}` },
     el(
       "summary",
-      {},
       t("messages.title"),
       list.length ? ` (${list.length})` : "",
-      count ? el("span", { class: "badge" }, count) : null,
+      count ? el("span.badge", count) : null,
     ),
     el(
-      "ul",
-      { class: "thread" },
-      list.length ? null : el("li", { class: "quiet" }, t("messages.none")),
+      "ul.thread",
+      list.length ? null : el("li.quiet", t("messages.none")),
       list.map((message) => one(message)),
     ),
     to.length ? form(caseId, to) : null,
@@ -55,18 +53,13 @@ function one(message) {
     "li",
     { class: mine(message) ? "mine" : "theirs", "data-key": message.id },
     el(
-      "p",
-      { class: "quiet" },
+      "p.quiet",
       `${from} → ${party(message.recipient)} · ${time(message.sent_at)}`,
       mine(message) ? ` · ${t("message.status." + message.status)}` : null,
     ),
-    el("p", { class: "body" }, message.body),
+    el("p.body", message.body),
     !mine(message) && message.status !== "seen"
-      ? el(
-          "button",
-          { type: "button", "data-do": "messageRead", "data-message": message.id, "data-case": message.case_id },
-          t("messages.read"),
-        )
+      ? button("messageRead", t("messages.read"), { message: message.id, case: message.case_id })
       : null,
   );
 }
@@ -77,13 +70,11 @@ function form(caseId, to) {
     { "data-message-form": caseId, "data-keep": true, "data-key": `form-${caseId}-${to.join()}` },
     el(
       "label",
-      {},
       t("messages.to"),
       el("select", { name: "to" }, to.map((name) => el("option", { value: name }, word("party", name)))),
     ),
     el(
-      "label",
-      { class: "grow" },
+      "label.grow",
       t("messages.body"),
       el("input", { name: "body", maxlength: 2000, required: true, autocomplete: "off" }),
     ),
@@ -93,10 +84,10 @@ function form(caseId, to) {
 
 /** Wire sending and reading; changed() repaints. */
 export function wireMessages(changed) {
-  actions.messageRead = (button) =>
-    press(button, async () => {
-      await api("POST", `/messages/${button.dataset.message}/seen`);
-      await loadMessages(button.dataset.case, changed);
+  actions.messageRead = (pressed) =>
+    press(pressed, async () => {
+      await api("POST", `/messages/${pressed.dataset.message}/seen`);
+      await loadMessages(pressed.dataset.case, changed);
     });
   document.addEventListener("submit", (event) => {
     const caseId = event.target.dataset.messageForm;
@@ -104,8 +95,7 @@ export function wireMessages(changed) {
     event.preventDefault();
     const { to, body } = event.target.elements;
     if (!body.value.trim()) return;
-    const button = event.target.querySelector("button");
-    press(button, async () => {
+    press(event.target.querySelector("button"), async () => {
       await api("POST", `/cases/${caseId}/messages`, { to: to.value, body: body.value });
       body.value = "";
       await loadMessages(caseId, changed);

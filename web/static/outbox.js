@@ -3,7 +3,7 @@
 // again are the same case. Sending is sender.js's, which the service worker uses, too.
 
 import { Refusal, session } from "./ask.js";
-import { looseFilms, sendAll } from "./sender.js";
+import { sendAll } from "./sender.js";
 import * as vault from "./vault.js";
 
 const LONGEST_WAIT_S = 15;
@@ -67,8 +67,9 @@ export function newKey() {
 }
 
 /** Keep what is being typed, so that a dead battery loses nothing. */
-export function keepDraft(draft) {
-  return vault.put({ ...owner(), id: `draft:${person.account}`, draft: true, content: draft });
+export async function keepDraft(draft) {
+  await vault.put({ ...owner(), id: `draft:${person.account}`, draft: true, content: draft });
+  if (!vault.lasting()) handlers.changed();
 }
 
 /** What was being typed, or null. */
@@ -88,14 +89,17 @@ function owner() {
 /** Put a case in; false when it is in already (the second tap). A refused one is replaced. */
 export async function enqueue(key, content, film) {
   const refused = outbox.find((entry) => entry.id === key)?.refused;
-  if (film) {
-    try {
-      await vault.putFilm(key, person.account, film);
-    } catch {
-      looseFilms.set(key, film); // the device is full: the film lives as long as this page
-    }
-  }
-  const added = await vault.put({ ...owner(), id: key, content }, { fresh: !refused });
+  return put({ id: key, content }, film, !refused);
+}
+
+/** Put a film in for a case that the server has. */
+export function enqueueFilm(caseId, facts, film) {
+  return put({ id: newKey(), caseId, content: { film: facts } }, film, true);
+}
+
+async function put(entry, film, fresh) {
+  if (film) await vault.putFilm(entry.id, person.account, film);
+  const added = await vault.put({ ...owner(), ...entry }, { fresh });
   await load();
   tell();
   push();
@@ -107,8 +111,7 @@ export async function enqueue(key, content, film) {
 export async function takeOut(key) {
   const entry = outbox.find((other) => other.id === key);
   if (!entry) return null;
-  const blob = looseFilms.get(key) ?? (await vault.film(key));
-  looseFilms.delete(key);
+  const blob = await vault.film(key);
   await vault.remove(key);
   await load();
   tell();
@@ -166,7 +169,6 @@ function step(entry, what) {
 /** Forget everything of this account on this device: entries, films, key, and the kept shell. */
 export async function wipe() {
   if (person) await vault.wipe(person.account);
-  looseFilms.clear();
   for (const name of (await globalThis.caches?.keys()) ?? []) await caches.delete(name);
   for (const worker of (await navigator.serviceWorker?.getRegistrations()) ?? []) await worker.unregister();
   tell();

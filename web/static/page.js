@@ -1,11 +1,14 @@
 // What every page shares: words, the one way to build and repaint elements, requests, notices.
 // Text from the server only ever becomes a text node; no HTML is parsed here.
 
-import { ask, Refusal as Problem, serverNow, session } from "./ask.js";
+import { ask, Refusal as Problem, refusal, serverNow, session } from "./ask.js";
 
-export { Problem, serverNow, session };
+export { Problem, refusal, serverNow, session };
 
-export const config = JSON.parse(document.getElementById("config").textContent);
+/** The element of this id. */
+export const place = (id) => document.getElementById(id);
+
+export const config = JSON.parse(place("config").textContent);
 
 /** A string of the page's language with {names} filled in; the key itself when it is missing. */
 export function t(key, values = {}) {
@@ -19,16 +22,23 @@ export function word(group, code) {
   return config.text[`${group}.${code}`] ?? String(code ?? "").replaceAll("_", " ");
 }
 
-/** An element: attributes (true: present; null, false, undefined: absent) and children. */
-export function el(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
-    node.setAttribute(name, value === true ? "" : String(value));
+const absent = (value) => (value ?? false) === false;
+
+/** An element "tag.class.class": attributes (true: present; null, false, undefined: absent), which
+ * may be left out, and children. */
+export function el(tag, attributes, ...children) {
+  const [name, ...classes] = tag.split(".");
+  const node = document.createElement(name);
+  if (attributes?.constructor !== Object) children.unshift(attributes);
+  else {
+    for (const [key, value] of Object.entries(attributes)) {
+      if (absent(value)) continue;
+      node.setAttribute(key, value === true ? "" : value);
+    }
   }
+  if (classes.length) node.classList.add(...classes);
   for (const child of children.flat(3)) {
-    if (child === null || child === undefined || child === false) continue;
-    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    if (!absent(child)) node.append(child);
   }
   return node;
 }
@@ -41,7 +51,7 @@ export function button(name, text, data = {}, style = null) {
 
 /** Make `parent` show these nodes while keeping what did not change: focus, typing, open panels. */
 export function paint(parent, ...nodes) {
-  const wanted = nodes.flat(3).filter((n) => n !== null && n !== undefined && n !== false);
+  const wanted = nodes.flat(3).filter((n) => !absent(n));
   const list = wanted.map((n) => (n instanceof Node ? n : document.createTextNode(String(n))));
   const keep = new Set(list.map(keyOf).filter(Boolean));
   for (const node of [...parent.childNodes]) {
@@ -133,7 +143,7 @@ export async function patiently(asked) {
   try {
     return await asked;
   } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
+    refusal(problem);
   }
 }
 
@@ -144,7 +154,7 @@ export async function press(button, change) {
   try {
     return await change();
   } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
+    refusal(problem);
     notice(wordsOf(problem), "bad");
     return problem;
   } finally {
@@ -154,7 +164,7 @@ export async function press(button, change) {
 
 /** A short message; a bad one stays until it is closed, and of one `about` only the last is shown. */
 export function notice(text, kind = "good", about = null) {
-  const box = document.getElementById("notices");
+  const box = place("notices");
   if (about) box.querySelector(`[data-about="${about}"]`)?.remove();
   const item = el("p", { class: `notice ${kind}`, "data-about": about }, text, " ");
   const close = el("button", { type: "button", class: "link" }, t("common.close"));
@@ -208,9 +218,14 @@ export function roomName(room) {
   return (config.language === "ko" && room.name_ko) || room.name;
 }
 
-document.getElementById("sign-out")?.addEventListener("click", async (event) => {
-  await press(event.currentTarget, async () => {
+/** What a page asks before somebody signs out, and does afterwards. */
+export const leaving = { may: () => true, then() {} };
+
+place("sign-out")?.addEventListener("click", (event) => {
+  if (!leaving.may()) return;
+  press(event.currentTarget, async () => {
     await api("DELETE", "/session");
+    await leaving.then();
     location.assign("/sign-in");
   });
 });

@@ -4,11 +4,11 @@ import { el, t, time, word } from "./page.js";
 
 /** Level 1 to 5 as number, colour and word. */
 export function acuity(level) {
-  if (!level) return el("span", { class: "level level-none" }, t("case.acuity_none"));
+  if (!level) return el("span.level.level-none", t("case.acuity_none"));
   return el(
     "span",
     { class: `level level-${level}` },
-    el("b", {}, level),
+    el("b", level),
     " ",
     t(`acuity.${level}`),
   );
@@ -25,10 +25,9 @@ export function patientLine(shown) {
   else if (shown.age_band) age = t("case.age_band", { band: shown.age_band });
   const sex = shown.sex && shown.sex !== "unknown" ? word("sex", shown.sex) : t("sex.unknown");
   return el(
-    "p",
-    { class: "patient-line" },
-    el("strong", {}, shown.pregnant ? `${age}, ${sex}, ${t("case.pregnant")}` : `${age}, ${sex}`),
-    shown.complaint ? el("span", { class: "complaint" }, shown.complaint) : null,
+    "p.patient-line",
+    el("strong", shown.pregnant ? `${age}, ${sex}, ${t("case.pregnant")}` : `${age}, ${sex}`),
+    shown.complaint && el("span.complaint", shown.complaint),
   );
 }
 
@@ -37,15 +36,14 @@ export function identity(shown) {
   const rows = ["name", "identifier", "phone"].filter((name) => shown.patient?.[name]);
   if (!rows.length) return null;
   return el(
-    "dl",
-    { class: "facts" },
-    rows.map((name) => [el("dt", {}, t(`case.patient_${name}`)), el("dd", {}, shown.patient[name])]),
+    "dl.facts",
+    rows.map((name) => [el("dt", t(`case.patient_${name}`)), el("dd", shown.patient[name])]),
   );
 }
 
 /** The six vital signs with units, a dash for what was not measured; `points(name)` stands beside each. */
 export function vitals(signs, points = () => null) {
-  if (!signs) return el("p", { class: "quiet" }, t("vitals.none"));
+  if (!signs) return el("p.quiet", t("vitals.none"));
   const pressure =
     signs.systolic_bp_mmhg === null
       ? null
@@ -66,30 +64,26 @@ export function vitals(signs, points = () => null) {
     ["temperature_c", signs.temperature_c, "°C"],
   ];
   return el(
-    "section",
-    { class: "vitals-shown" },
+    "section.vitals-shown",
     el(
       "h4",
-      {},
       t("vitals.title"),
       " ",
-      el("small", {}, t("vitals.recorded", { time: time(signs.recorded_at) })),
+      el("small", t("vitals.recorded", { time: time(signs.recorded_at) })),
     ),
     el(
-      "dl",
-      { class: "vitals" },
+      "dl.vitals",
       rows.map(([name, value, unit, more]) =>
         el(
           "div",
           { class: `vital-${name}` },
-          el("dt", {}, t(`vitals.${name}`), points(name)),
+          el("dt", t(`vitals.${name}`), points(name)),
           el(
             "dd",
-            {},
-            el("b", {}, value ?? "–"),
-            value === null || value === undefined ? null : el("small", {}, ` ${unit}`),
-            more ? el("small", { class: "more" }, more, name === "spo2_percent" ? points("on_oxygen") : null) : null,
-            earlier.has(name) ? el("small", { class: "more" }, t("vitals.earlier")) : null,
+            el("b", value ?? "–"),
+            value === null || value === undefined ? null : el("small", ` ${unit}`),
+            more && el("small.more", more, name === "spo2_percent" ? points("on_oxygen") : null),
+            earlier.has(name) && el("small.more", t("vitals.earlier")),
           ),
         ),
       ),

@@ -154,7 +154,7 @@ const WORDS = {
   message: ({ sender, recipient, body }) => `${word("party", sender)} → ${word("party", recipient)}: ${body}`,
   instructions: ({ items, note }) => `${t("crew.instructions")} ${[...items.map((item) => t("instruction." + item)), note].filter(Boolean).join(", ")}`,
   outcome: ({ diagnosis, disposition }) => `${t("case.outcome")} ${diagnosis} · ${word("disposition", disposition)}`,
-  duplicate: ({ resolution }) => t(`patients.entry_duplicate_${resolution ?? "open"}`),
+  duplicate: ({ resolution, same_said_at: same }) => t(`patients.entry_duplicate_${resolution ?? (same ? "same" : "open")}`),
 };
 
 /** One sheet of paper, with who printed it when. */

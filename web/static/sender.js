@@ -1,14 +1,11 @@
 // The way of one entry from this device to the server: the case first, its film behind it. Both the
 // page and the service worker walk it; a step that was taken is noted before the next. No DOM.
 
-import { ask, Refusal, session } from "./ask.js";
+import { ask, Refusal, refusal, session } from "./ask.js";
 import { upload } from "./upload.js";
 import * as vault from "./vault.js";
 
 const FILM_PROBLEMS = new Set(["image_unreadable", "upload_corrupt", "upload_incomplete", "too_large"]);
-
-/** Films that the device had no room for: they live as long as this page. */
-export const looseFilms = new Map();
 
 /** Entries that are ready to go, oldest first. */
 export async function ready() {
@@ -27,7 +24,7 @@ export async function sendAll(changed = () => {}) {
   try {
     signedIn = await session();
   } catch (problem) {
-    if (!(problem instanceof Refusal)) throw problem;
+    refusal(problem);
     return waiting.map((entry) => ({ entry, problem }));
   }
   const left = [];
@@ -43,7 +40,7 @@ export async function sendAll(changed = () => {}) {
         try {
           await step(entry, changed);
         } catch (problem) {
-          if (!(problem instanceof Refusal)) throw problem;
+          refusal(problem);
           if (problem.mayPass) left.push({ entry, problem });
           else await refuse(entry, problem, changed);
         }
@@ -84,13 +81,12 @@ async function submit(entry, more) {
 async function sendFilm(entry, changed) {
   const film = entry.content.film;
   if (!film) return;
-  const blob = looseFilms.get(entry.id) ?? (await vault.film(entry.id));
+  const blob = await vault.film(entry.id);
   if (blob) {
     await upload(blob, film.sha256, (share) => changed(Object.assign(entry, { share }), "film"));
     const { body } = await ask("PUT", `/cases/${entry.caseId}/image`, { image_sha256: film.sha256 }, { timeoutMs: 60000 });
     entry.receipt = body;
   }
-  looseFilms.delete(entry.id);
   await vault.remove(entry.id);
   changed(entry, "done");
 }
@@ -99,7 +95,6 @@ async function sendFilm(entry, changed) {
 async function refuse(entry, problem, changed) {
   entry.refused = { status: problem.status, code: problem.code, detail: problem.detail, more: problem.more };
   if (entry.caseId) {
-    looseFilms.delete(entry.id);
     await vault.remove(entry.id);
     changed(entry, "film_refused");
   } else {

@@ -14,22 +14,21 @@ const ENDED_OFFERS = new Set(["rejected", "withdrawn", "expired"]);
 
 /** Every hospital that was asked: what counts now, and folded away the earlier ones that ended. */
 export function offers(caseId, list) {
-  if (!list.length) return el("p", { class: "quiet" }, t("offers.none"));
+  if (!list.length) return el("p.quiet", t("offers.none"));
   const sorted = [...list].sort((a, b) => b.round - a.round || a.rank - b.rank);
   const newest = sorted[0].round;
   const now = sorted.filter((o) => o.round === newest || !ENDED_OFFERS.has(o.status));
   const before = sorted.filter((o) => !now.includes(o));
   return el(
-    "section",
-    { class: "offers" },
-    el("h4", {}, t("offers.title")),
-    el("ol", {}, now.map(offerLine)),
+    "section.offers",
+    el("h4", t("offers.title")),
+    el("ol", now.map(offerLine)),
     before.length
       ? el(
           "details",
           { "data-key": `${caseId}-before` },
-          el("summary", { class: "quiet" }, t("offers.before", { n: before.length })),
-          el("ol", {}, before.map(offerLine)),
+          el("summary.quiet", t("offers.before", { n: before.length })),
+          el("ol", before.map(offerLine)),
         )
       : null,
   );
@@ -39,11 +38,11 @@ function offerLine(offer) {
   return el(
     "li",
     { class: `offer offer-${offer.status}`, "data-key": offer.id },
-    el("span", { class: "offer-room" }, roomName(offer.emergency_room)),
-    el("span", { class: "offer-eta" }, eta(offer)),
-    el("span", { class: "offer-state" }, offerState(offer), WAITING.has(offer.status) ? [" · ", countdown(offer.answer_by_at)] : null),
+    el("span.offer-room", roomName(offer.emergency_room)),
+    el("span.offer-eta", eta(offer)),
+    el("span.offer-state", offerState(offer), WAITING.has(offer.status) ? [" · ", countdown(offer.answer_by_at)] : null),
     offer.assigned_reason
-      ? el("small", { class: "quiet" }, t("offer.assigned", { reason: offer.assigned_reason }))
+      ? el("small.quiet", t("offer.assigned", { reason: offer.assigned_reason }))
       : null,
   );
 }
@@ -56,13 +55,11 @@ export function stateWords(shown, status = shown.status) {
 /** The heading of a case: number, state, level. */
 export function heading(shown, ...more) {
   return el(
-    "header",
-    { class: "case-heading" },
+    "header.case-heading",
     acuity(shown.acuity),
-    el("h3", {}, stateWords(shown)),
+    el("h3", stateWords(shown)),
     el(
-      "p",
-      { class: "quiet" },
+      "p.quiet",
       [
         t("case.unit", { call_sign: shown.call_sign }),
         t("case.number", { id: shown.id.slice(0, 8) }),
@@ -74,9 +71,14 @@ export function heading(shown, ...more) {
   );
 }
 
+/** A link that dials, if there is a number. */
+export function call(phone) {
+  return phone && el("a.button", { href: `tel:${phone}` }, t("common.call", { phone }));
+}
+
 /** What became of the patient, as the ER told the crew. */
 export function outcome(told) {
   return told
-    ? el("p", { class: "note good outcome-told" }, `${t("case.outcome")} `, el("strong", {}, told.diagnosis), ` · ${word("disposition", told.disposition)} · ${time(told.recorded_at)}`)
+    ? el("p.note.good.outcome-told", `${t("case.outcome")} `, el("strong", told.diagnosis), ` · ${word("disposition", told.disposition)} · ${time(told.recorded_at)}`)
     : null;
 }

@@ -1,7 +1,7 @@
 // A short tone while somebody waits unseen, and how long it is muted. While the browser allows no
 // sound, the words say that it is off.
 
-import { actions, config, t } from "./page.js";
+import { actions, config, serverNow, t } from "./page.js";
 import { play, sounds, unlockSound } from "./tone.js";
 
 const EVERY_MS = 5000;
@@ -14,7 +14,7 @@ let levels = [];
 
 const mutedUntil = () => Number(localStorage.getItem(KEY) ?? 0);
 /** Whether somebody muted this screen. */
-export const muted = () => Date.now() < mutedUntil();
+export const muted = () => serverNow() < mutedUntil();
 
 function tone() {
   const urgent = levels.some((level) => level <= ALWAYS);
@@ -43,7 +43,7 @@ export function muteWords() {
 }
 
 function shiftEnds() {
-  const end = new Date();
+  const end = new Date(serverNow());
   const hour = SHIFTS.find((h) => h > end.getHours());
   end.setHours(hour ?? SHIFTS[0] + 24, 0, 0, 0);
   return end.getTime();
@@ -52,7 +52,7 @@ function shiftEnds() {
 /** Wire the choices; changed() repaints. The first press anywhere lets this page sound. */
 export function wireSound(changed) {
   actions.mute = (button) => {
-    const until = { on: 0, quarter: Date.now() + 15 * 60000, shift: shiftEnds() }[button.dataset.how];
+    const until = { on: 0, quarter: serverNow() + 15 * 60000, shift: shiftEnds() }[button.dataset.how];
     localStorage.setItem(KEY, String(until));
     if (!until) setTimeout(tone, 50);
     changed();

@@ -6,11 +6,13 @@ const NAME = "goldentime";
 const STORES = ["keys", "entries", "films", "facts"];
 
 let opening = null;
-let memory = null; // where a browser keeps nothing: Maps, gone with the page
+let broken = false; // this browser keeps nothing
+// What the device keeps not, or had no room for, lives as long as this page, and is sent from here.
+const spare = { entries: new Map(), films: new Map() };
 
-/** False when this browser keeps nothing and an entry lives only as long as its page. */
+/** False when something that was entered lives only as long as its page. */
 export function lasting() {
-  return memory === null;
+  return !broken && !spare.entries.size && !spare.films.size;
 }
 
 function open() {
@@ -23,17 +25,19 @@ function open() {
       done(request.result);
     };
     request.onerror = () => failed(request.error);
-  }).catch(() => {
-    memory ??= new Map(STORES.map((name) => [name, new Map()]));
-    return null;
+  }).catch((error) => {
+    broken = true;
+    throw error;
   });
   return opening;
 }
 
+const read = (names, use) => transact(names, "readonly", use);
+const write = (names, use) => transact(names, "readwrite", use);
+
 /** Run use(stores…) in one transaction that is on disk when this returns. */
 async function transact(names, mode, use) {
   const database = await open();
-  if (!database) return use(...names.map((name) => inMemory(memory.get(name))));
   const transaction = database.transaction(names, mode, { durability: "strict" });
   const ended = new Promise((done, failed) => {
     transaction.oncomplete = () => done();
@@ -55,28 +59,15 @@ function asked(store) {
   });
 }
 
-function inMemory(map) {
-  return {
-    get: async (id) => map.get(id),
-    getAll: async () => [...map.values()],
-    put: async (value, id) => map.set(id, value),
-    delete: async (id) => map.delete(id),
-    add: async (value, id) => {
-      if (map.has(id)) throw new DOMException("it is there already", "ConstraintError");
-      map.set(id, value);
-    },
-  };
-}
-
 async function keyOf(account) {
-  const found = await transact(["keys"], "readonly", (keys) => keys.get(account));
+  const found = await read(["keys"], (keys) => keys.get(account));
   if (found) return found;
   const made = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
   try {
-    await transact(["keys"], "readwrite", (keys) => keys.add(made, account));
+    await write(["keys"], (keys) => keys.add(made, account));
     return made;
   } catch {
-    return transact(["keys"], "readonly", (keys) => keys.get(account)); // another tab was quicker
+    return read(["keys"], (keys) => keys.get(account)); // another tab was quicker
   }
 }
 
@@ -95,48 +86,58 @@ async function unseal(account, id, sealed) {
 
 /** A fact about this device: "who" ({account, unit, name}; null after sign-out), "language". */
 export function fact(name) {
-  return transact(["facts"], "readonly", async (facts) => (await facts.get(name)) ?? null);
+  return read(["facts"], (facts) => facts.get(name)).catch(() => null);
 }
 
-/** Note a fact. */
+/** Note a fact; a full device goes without it. */
 export async function setFact(name, value) {
-  await transact(["facts"], "readwrite", (facts) => facts.put(value, name));
+  await write(["facts"], (facts) => facts.put(value, name)).catch(() => {});
 }
 
 /** Store an entry {id, account, unit, at, …}; its `content` is sealed, the rest is not clinical.
  * With fresh, an entry of that id stays as it is and false comes back: the second tap. */
-export async function put({ content, ...open }, { fresh = false } = {}) {
-  const sealed = await seal(open.account, open.id, new TextEncoder().encode(JSON.stringify(content)));
+export async function put(entry, { fresh = false } = {}) {
+  const { content, ...open } = entry;
+  if (fresh && spare.entries.has(open.id)) return false;
   try {
-    await transact(["entries"], "readwrite", (entries) => entries[fresh ? "add" : "put"]({ ...open, sealed }, open.id));
-    return true;
+    const sealed = await seal(open.account, open.id, new TextEncoder().encode(JSON.stringify(content)));
+    await write(["entries"], (entries) => entries[fresh ? "add" : "put"]({ ...open, sealed }, open.id));
+    spare.entries.delete(open.id);
   } catch (error) {
     if (fresh && error?.name === "ConstraintError") return false;
-    throw error;
+    spare.entries.set(open.id, { ...entry });
   }
+  return true;
 }
 
 /** Every entry on this device, oldest first; `content` is null when it cannot be opened. */
 export async function entries() {
-  const rows = await transact(["entries"], "readonly", (store) => store.getAll());
+  const rows = await read(["entries"], (store) => store.getAll()).catch(() => []);
   const opened = await Promise.all(
     rows.map(async ({ sealed, ...row }) => {
       const text = await unseal(row.account, row.id, sealed).catch(() => null);
       return { ...row, content: text && JSON.parse(new TextDecoder().decode(text)) };
     }),
   );
-  return opened.sort((a, b) => a.at.localeCompare(b.at));
+  const kept = opened.filter(({ id }) => !spare.entries.has(id));
+  return [...kept, ...spare.entries.values()].sort((a, b) => a.at.localeCompare(b.at));
 }
 
-/** Store a film's bytes for an entry. Rejects with QuotaExceededError when the device is full. */
+/** Store a film's bytes for an entry. */
 export async function putFilm(id, account, blob) {
-  const sealed = await seal(account, `film:${id}`, await blob.arrayBuffer());
-  await transact(["films"], "readwrite", (films) => films.put({ account, type: blob.type, sealed }, id));
+  try {
+    const sealed = await seal(account, `film:${id}`, await blob.arrayBuffer());
+    await write(["films"], (films) => films.put({ account, type: blob.type, sealed }, id));
+    spare.films.delete(id);
+  } catch {
+    spare.films.set(id, blob);
+  }
 }
 
 /** An entry's film, or null. */
 export async function film(id) {
-  const row = await transact(["films"], "readonly", (films) => films.get(id));
+  if (spare.films.has(id)) return spare.films.get(id);
+  const row = await read(["films"], (films) => films.get(id)).catch(() => null);
   if (!row) return null;
   const bytes = await unseal(row.account, `film:${id}`, row.sealed).catch(() => null);
   return bytes && new Blob([bytes], { type: row.type });
@@ -144,21 +145,26 @@ export async function film(id) {
 
 /** Forget a film. */
 export function removeFilm(id) {
-  return transact(["films"], "readwrite", (films) => films.delete(id));
+  spare.films.delete(id);
+  return write(["films"], (films) => films.delete(id)).catch(() => {});
 }
 
 /** Forget an entry and its film. */
 export function remove(id) {
-  return transact(["entries", "films"], "readwrite", async (rows, films) => {
+  spare.entries.delete(id);
+  spare.films.delete(id);
+  return write(["entries", "films"], async (rows, films) => {
     await rows.delete(id);
     await films.delete(id);
-  });
+  }).catch(() => {});
 }
 
 /** Sign-out: this account's entries, films and key go; without a key nothing else of it opens. */
 export async function wipe(account) {
-  const mine = (await transact(["entries"], "readonly", (rows) => rows.getAll())).filter((row) => row.account === account);
-  await transact(["keys", "entries", "films", "facts"], "readwrite", async (keys, rows, films, facts) => {
+  for (const kept of Object.values(spare)) kept.clear();
+  if (broken) return;
+  const mine = (await read(["entries"], (rows) => rows.getAll())).filter((row) => row.account === account);
+  await write(["keys", "entries", "films", "facts"], async (keys, rows, films, facts) => {
     await keys.delete(account);
     await facts.delete("who");
     for (const { id } of mine) {

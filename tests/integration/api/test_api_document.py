@@ -134,7 +134,8 @@ control_room crew emergency_room: get /patients, get /patients/{patient_id},
   get /patients/{patient_id}/timeline, patch /patients/{patient_id}, post /patients/search,
   post /patients/{patient_id}/print
 control_room emergency_room: post /patients/{patient_id}/merge, post /merges/{merge_id}/split
-control_room crew: post /duplicates/{suspicion_id}/cancel, post /duplicates/{suspicion_id}/different
+control_room crew: post /duplicates/{suspicion_id}/cancel,
+  post /duplicates/{suspicion_id}/different, post /duplicates/{suspicion_id}/same
 admin: get /admin/ambulances, post /admin/ambulances, patch /admin/ambulances/{ambulance_id},
   get /admin/emergency-rooms, post /admin/emergency-rooms,
   patch /admin/emergency-rooms/{emergency_room_id}, get /admin/accounts, post /admin/accounts,

@@ -148,6 +148,38 @@ def test_two_who_are_two_stay_two(house: House) -> None:
     assert house.case(house.crew, first)["status"] == house.case(house.crew, second)["status"]
 
 
+def test_the_same_patient_is_told_to_everybody_and_ends_nothing(house: House) -> None:
+    who = whoever()
+    first, offers = house.offered(film(), patient=who)
+    second = house.submitted(patient=who)
+    flag = next(f for f in flags(house, second) if f["case_id"] == first)
+    assert flag["same_said_at"] is None
+    told = house.crew.get("/inbox?after=0").json["last_seq"]
+    for _ in range(2):  # the second tap
+        answer = house.crew.post(f"/duplicates/{flag['id']}/same")
+        assert (answer.status_code, answer.json["resolution"]) == (200, None)
+    for case_id, other in ((first, second), (second, first)):
+        (shown,) = [f for f in flags(house, case_id) if f["case_id"] == other]
+        assert shown["same_said_at"]
+        assert shown["same_said_by"] == "ambulance"
+        assert house.case(house.crew, case_id)["status"] not in {"cancelled", "closed"}
+    assert {o["id"] for o in offers} == {o["id"] for o in house.case(house.crew, first)["offers"]}
+    news = [
+        (e["type"], e["case_id"])
+        for e in house.crew.get(f"/inbox?after={told}").json["events"]
+        if e["type"].startswith("duplicate.")
+    ]
+    assert sorted(news) == sorted([("duplicate.same", first), ("duplicate.same", second)])
+    with house.record.read() as db:
+        said = db.scalars(select(AuditEntry).where(AuditEntry.action == "duplicate.same")).all()
+    assert [row.details["suspicion_id"] for row in said].count(flag["id"]) == 1
+    off = house.control.post(f"/duplicates/{flag['id']}/cancel", json={"case_id": second})
+    assert off.status_code == 200
+    late = house.crew.post(f"/duplicates/{flag['id']}/same")
+    assert (late.status_code, late.json["code"]) == (409, "already_decided")
+    assert house.other_crew.post(f"/duplicates/{flag['id']}/same").status_code == 404
+
+
 def test_a_name_is_nowhere_but_where_it_belongs(
     house: House, capfd: pytest.CaptureFixture[str]
 ) -> None:
