@@ -35,11 +35,12 @@ def in_force(session: Session) -> dict[Queue, QueuePause]:
     return {row.queue: row for row in rows}
 
 
-def holds(session: Session, queue: Queue) -> bool:
-    """Whether nothing may be taken from this queue now."""
-    if queue not in in_force(session):
-        return False
-    return queue is not Queue.DISPATCH or bool(heartbeat.alive(session, "upkeep"))
+def stopped(session: Session) -> set[Queue]:
+    """Queues from which nothing may be taken now."""
+    paused = set(in_force(session))
+    if Queue.DISPATCH in paused and not heartbeat.alive(session, "upkeep"):
+        paused.discard(Queue.DISPATCH)
+    return paused
 
 
 def pause(session: Session, actor_name: str, queue: Queue, reason: str, minutes: int) -> QueuePause:

@@ -12,7 +12,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from types import FrameType
 from uuid import UUID
@@ -20,7 +20,8 @@ from uuid import UUID
 import redis
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import case, func, select, update
+from sqlalchemy.orm import Session
 
 from broker import canary, database, heartbeat, hints, logs, pauses, settings as settings_
 from broker.celery_app import KEY_PREFIX, make_celery
@@ -99,15 +100,22 @@ class Relay:
 
     def ring(self) -> int:
         """Ring for readings and cases that are due; returns the number of bells."""
-        with self.record.read() as session:
-            stopped = {queue for queue in Queue if pauses.holds(session, queue)}
+        with self.record.read() as session:  # one short look: most pokes find little to do
+            now = database.now(session)
+            stopped = pauses.stopped(session)
+            cases = _due_cases(session, now)
+            notifications = _due_notifications(session, now)
+            waiting = _waiting(session, now)
+            canaries = canary.due(session)
         bells: list[tuple[Task, object]] = []
         if Queue.DISPATCH not in stopped:
-            bells += [*self._due_cases(), *self._due_notifications()]
-        for kind in ReadingKind:
-            if Queue(kind.value) not in stopped:
-                bells += self._due_readings(kind)
-        bells += self._due_canaries()
+            bells += [(Task.ROUTE, row_id) for row_id in self._fresh(cases)]
+            bells += [(Task.DELIVER, row_id) for row_id in self._fresh(notifications)]
+        for kind, (pending, due) in waiting.items():
+            if due and Queue(kind.value) not in stopped:
+                bells += self._due_readings(kind, pending)
+        if canaries:
+            bells += self._due_canaries(canaries)
         if bells:
             with self.celery.producer_pool.acquire(block=True) as producer:
                 for task, row_id in bells:
@@ -120,28 +128,25 @@ class Relay:
                     )
         return len(bells)
 
-    def _due_readings(self, kind: ReadingKind) -> list[tuple[Task, UUID]]:
+    def _due_readings(self, kind: ReadingKind, pending: int) -> list[tuple[Task, UUID]]:
+        queue = ROUTES[Task(kind.value)]
         with self.record.read() as session:
-            pending = session.scalar(
-                select(func.count())
-                .select_from(Reading)
-                .where(Reading.kind == kind, Reading.status == ReadingStatus.PENDING)
-            )
-            due = session.scalar(_due(kind, database.now(session)).with_only_columns(func.count()))
-            queue = ROUTES[Task(kind.value)]
             canaries = canary.unanswered(session, queue)
-        if not due:
-            return []
         # A long queue is not a lost bell: ring only for what Redis does not already hold.
         held = max(0, self._bells(queue) - canaries)
-        missing = (pending or 0) - held
+        missing = pending - held
         if missing <= 0:
             return []
         with self.record.write() as session:
             now = database.now(session)
             again = now + timedelta(seconds=self.settings.sweep_s * _jitter(0.9, 1.3))
             oldest = (
-                _due(kind, now)
+                select(Reading.id)
+                .where(
+                    Reading.kind == kind,
+                    Reading.status == ReadingStatus.PENDING,
+                    Reading.due_at <= now,
+                )
                 .order_by(Reading.created_at)
                 .limit(min(BATCH, missing))
                 .scalar_subquery()
@@ -155,32 +160,8 @@ class Relay:
             ).all()
         return [(Task(kind.value), row_id) for row_id in rows]
 
-    def _due_cases(self) -> list[tuple[Task, UUID]]:
+    def _due_canaries(self, due: Collection[Queue]) -> list[tuple[Task, str]]:
         with self.record.read() as session:
-            due = session.scalars(
-                select(Case.id)
-                .where(Case.status.in_(LIVE_CASES), Case.deadline_at <= database.now(session))
-                .order_by(Case.deadline_at)
-                .limit(BATCH)
-            ).all()
-        return [(Task.ROUTE, case_id) for case_id in self._fresh(due)]
-
-    def _due_notifications(self) -> list[tuple[Task, UUID]]:
-        with self.record.read() as session:
-            due = session.scalars(
-                select(Notification.id)
-                .where(
-                    Notification.status == NotificationStatus.PENDING,
-                    Notification.due_at <= database.now(session),
-                )
-                .order_by(Notification.due_at)
-                .limit(BATCH)
-            ).all()
-        return [(Task.DELIVER, row_id) for row_id in self._fresh(due)]
-
-    def _due_canaries(self) -> list[tuple[Task, str]]:
-        with self.record.read() as session:
-            due = canary.due(session)
             waiting = {queue: canary.unanswered(session, queue) for queue in due}
         # One at a time lies in a queue: where nobody works, they must not pile up.
         free = [queue for queue in due if not (waiting[queue] and self._bells(queue))]
@@ -209,10 +190,34 @@ def _jitter(low: float, high: float) -> float:
     return random.uniform(low, high)
 
 
-def _due(kind: ReadingKind, now: datetime) -> Select[UUID]:
-    return select(Reading.id).where(
-        Reading.kind == kind, Reading.status == ReadingStatus.PENDING, Reading.due_at <= now
+def _due_cases(session: Session, now: datetime) -> Sequence[UUID]:
+    return session.scalars(
+        select(Case.id)
+        .where(Case.status.in_(LIVE_CASES), Case.deadline_at <= now)
+        .order_by(Case.deadline_at)
+        .limit(BATCH)
+    ).all()
+
+
+def _due_notifications(session: Session, now: datetime) -> Sequence[UUID]:
+    return session.scalars(
+        select(Notification.id)
+        .where(Notification.status == NotificationStatus.PENDING, Notification.due_at <= now)
+        .order_by(Notification.due_at)
+        .limit(BATCH)
+    ).all()
+
+
+def _waiting(session: Session, now: datetime) -> dict[ReadingKind, tuple[int, int]]:
+    """Per kind how many readings wait, and how many of them the relay may ring for."""
+    due = func.count(case((Reading.due_at <= now, 1)))
+    rows = session.execute(
+        select(Reading.kind, func.count(), due)
+        .where(Reading.status == ReadingStatus.PENDING)
+        .group_by(Reading.kind)
+        .order_by(Reading.kind)
     )
+    return {kind: (pending, due) for kind, pending, due in rows}
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ class Found:
 
 def claim(session: Session, settings: Settings, kind: ReadingKind, owner: str) -> Claim | None:
     """Take the most urgent reading of a kind that waits, or None when nothing does or may."""
-    if pauses.holds(session, Queue(kind.value)):
+    if Queue(kind.value) in pauses.stopped(session):
         return None
     urgency = func.coalesce(Case.acuity, Case.crew_pre_ktas, 3)
     row = session.execute(

@@ -133,7 +133,7 @@ def test_a_pause_ends_by_itself(house: House) -> None:
         row = pauses.in_force(db)[Queue.DETECT]
         row.resume_at = database.now(db) - timedelta(seconds=1)
     with house.record.read() as db:
-        assert not pauses.holds(db, Queue.DETECT)  # even before anybody wrote that it is over
+        assert Queue.DETECT not in pauses.stopped(db)  # even before anybody wrote that it is over
     Lookout(house.record).look()
     last = house.operations.get("/operations/pauses").json[0]
     assert (last["queue"], last["resumed_by"]) == ("detect", "system")
@@ -149,10 +149,10 @@ def test_dispatch_is_not_paused_without_upkeep(house: House) -> None:
         heartbeat.beat(db, "upkeep@test", "upkeep")
     assert house.operations.post("/operations/queues/dispatch/pause", json=said).status_code == 200
     with house.record.write() as db:
-        assert pauses.holds(db, Queue.DISPATCH)
+        assert Queue.DISPATCH in pauses.stopped(db)
         db.execute(update(Heartbeat).values(beat_at=database.now(db) - timedelta(minutes=1)))
     with house.record.read() as db:
-        assert not pauses.holds(db, Queue.DISPATCH)
+        assert Queue.DISPATCH not in pauses.stopped(db)
     house.operations.post("/operations/queues/dispatch/resume")
 
 
@@ -281,9 +281,11 @@ def test_a_minute_is_sampled_once_and_counted_once(house: House) -> None:
     house.crew.post(f"/cases/{case_id}/acknowledge")
     with house.record.write() as db:
         db.execute(Sample.__table__.delete())
-        minute = history._floor(database.now(db) + timedelta(minutes=1), 60)
+        minute = history._floor(database.now(db) + timedelta(minutes=2), 60)
         figures = history.figures_now(db, None)
         assert set(figures) == set(history.SERIES)
+        # Counted since the sample before it, so that no second of the clock falls beside it.
+        assert history.take(db, minute - timedelta(minutes=4), figures)
         assert history.take(db, minute, figures)
         counted = {(d.metric, d.stage): sum(d.counts) for d in stages.distributions(db)}
         assert not history.take(db, minute, figures)
