@@ -15,8 +15,9 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,29 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import Session
 
-from broker import check, database, keyring, settings as settings_
+from broker import check, database, keyring, seals, settings as settings_
 from broker.check import Stored
 from broker.errors import GoldentimeError, NotFound
 from broker.imagestore import ImageStore, sha256_of
 from broker.record import Record
+from broker.seals import Head
 from broker.settings import Settings
-from broker.tables import PatientIdentity
+from broker.tables import AuditSeal, PatientIdentity
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the copied database says of itself."""
+
+    films: list[Stored]
+    head: Head | None
+    """The newest seal of the audit; kept in the manifest, since the database could be cut short."""
+    lost_seal: bool
+    """The seal that the backup before this one kept is gone."""
 
 
 class BackupFailed(GoldentimeError):
@@ -68,11 +81,16 @@ def _make(settings: Settings, folder: Path, target: Path, made_at: datetime) -> 
     url = make_url(settings.database)
     sqlite = url.get_backend_name() == "sqlite"
     dump = target / ("goldentime.sqlite3" if sqlite else "goldentime.dump")
-    stored = _copy_sqlite(url, dump) if sqlite else _dump_postgres(settings, url, dump)
+    before = _last_head(folder)
+    contents = (
+        _copy_sqlite(url, dump, before) if sqlite else _dump_postgres(settings, url, dump, before)
+    )
     store, pool = ImageStore(settings), folder / "images"
     kept: list[Stored] = []
     damaged: list[str] = []
-    for item in stored:
+    if contents.lost_seal:
+        damaged.append(f"the audit lacks seal {before}, which the backup before this one kept")
+    for item in contents.films:
         try:
             _keep(store.path(item.case_id, item.sha256), pool / item.sha256[:2] / item.sha256)
         except (BackupFailed, NotFound) as error:
@@ -87,6 +105,7 @@ def _make(settings: Settings, folder: Path, target: Path, made_at: datetime) -> 
         "images": [{"case_id": str(item.case_id), "sha256": item.sha256} for item in kept],
         "damaged": damaged,
         "identity_keys": _identity_keys(settings),
+        "audit_seal": contents.head and str(contents.head),
     }
     unfinished = manifest.with_suffix(".part")
     unfinished.write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -138,7 +157,7 @@ def bring_back(settings: Settings, manifest: Path) -> check.Report:
         raise
     record = Record(settings)
     try:
-        return check.run(record, hashes=True, stopped=True)
+        return check.run(record, hashes=True, stopped=True, kept=_kept(facts))
     finally:
         record.close()
 
@@ -194,17 +213,41 @@ def restore(argv: list[str]) -> int:
     return 1 if report.violations else 0
 
 
-def _copy_sqlite(url: URL, target: Path) -> list[Stored]:
+def _last_head(folder: Path) -> Head | None:
+    """The seal that the newest backup in a folder kept; None where there is none to compare."""
+    try:
+        return _kept(_read(latest(folder)))
+    except BackupFailed:
+        return None
+
+
+def _kept(facts: Mapping[str, Any]) -> Head | None:
+    said = facts.get("audit_seal")  # not in backups of before the audit was sealed
+    return Head.parse(said) if said else None
+
+
+def _contents(session: Session, before: Head | None) -> Contents:
+    sealed = inspect(session.connection()).has_table(AuditSeal.__tablename__)
+    return Contents(
+        films=list(check.images(session)),
+        head=seals.head(session) if sealed else None,
+        lost_seal=before is not None and not (sealed and seals.holds(session, before)),
+    )
+
+
+def _copy_sqlite(url: URL, target: Path, before: Head | None) -> Contents:
     if not url.database or not Path(url.database).is_file():
         raise BackupFailed(f"{url.database} is no database file")
     with closing(sqlite3.connect(url.database, timeout=30)) as source:
         source.execute("VACUUM INTO ?", (str(target),))
     _sync(target)
     # The copy, not the original, says which images belong to it.
-    return _images(Settings(data_dir=target.parent, database_url=f"sqlite:///{target.resolve()}"))
+    copy = Settings(data_dir=target.parent, database_url=f"sqlite:///{target.resolve()}")
+    with closing(Record(copy)) as record, record.read() as session:
+        return _contents(session, before)
 
 
-def _dump_postgres(settings: Settings, url: URL, target: Path) -> list[Stored]:
+def _dump_postgres(settings: Settings, url: URL, target: Path, before: Head | None) -> Contents:
     tool = _tool("pg_dump")
     engine = database.connect(settings)
     try:
@@ -216,11 +259,11 @@ def _dump_postgres(settings: Settings, url: URL, target: Path) -> list[Stored]:
             command = [tool, "--format=custom", "--no-owner", f"--snapshot={snapshot}"]
             _call(settings, url, [*command, f"--file={target}"])
             with Session(connection) as session:  # the same snapshot
-                stored = list(check.images(session))
+                contents = _contents(session, before)
     finally:
         engine.dispose()
     _sync(target)
-    return stored
+    return contents
 
 
 def _identity_keys(settings: Settings) -> list[str]:
@@ -245,15 +288,6 @@ def _tell_keys(settings: Settings, ids: list[str]) -> None:
     here = keyring.of(settings).ids if settings.identity_keys else ()
     if missing := [id_ for id_ in ids if id_ not in here]:
         print(f"GOLDENTIME_IDENTITY_KEYS lacks key {', '.join(missing)}")
-
-
-def _images(settings: Settings) -> list[Stored]:
-    record = Record(settings)
-    try:
-        with record.read() as session:
-            return list(check.images(session))
-    finally:
-        record.close()
 
 
 def _refuse_unless_empty(settings: Settings, url: URL) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from uuid import UUID
 from sqlalchemy import and_, func, or_, select, text
 from sqlalchemy.orm import Session
 
-from broker import database, health, keyring, settings as settings_
+from broker import database, health, keyring, seals, settings as settings_
 from broker.errors import IdentityUnreadable, NotFound
 from broker.imagestore import ImageStore, sha256_of
 from broker.lifecycle import (
@@ -47,6 +48,8 @@ from broker.tables import (
     Reading,
 )
 
+MANY = 20
+"""Lines about the audit after which the rest is not worth reading."""
 OVERDUE_S = 10.0
 """A live case or a lease this long behind its deadline waits in silence (RELIABILITY P8)."""
 
@@ -73,11 +76,20 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
 
-def run(record: Record, *, hashes: bool = False, stopped: bool = False) -> Report:
-    """Check rows, then files; one line per violation, an empty list when all is well.
+def run(
+    record: Record,
+    *,
+    hashes: bool = False,
+    stopped: bool = False,
+    audit: bool = True,
+    kept: seals.Head | None = None,
+) -> Report:
+    """Check rows, the audit's chain, then files; one line per violation, none when all is well.
 
     hashes: read every image and compare its SHA-256; otherwise existence and length only.
     stopped: the installation does not run, so that late deadlines are nobody's fault.
+    audit: follow the chain of seals from its beginning; on years of rows that takes minutes.
+    kept: a seal that was written down elsewhere and must still be there.
     """
     report = Report()
     sqlite = record.engine.dialect.name == "sqlite"
@@ -97,6 +109,15 @@ def run(record: Record, *, hashes: bool = False, stopped: bool = False) -> Repor
         for rule in _rules(record.settings, thorough=hashes, stopped=stopped):
             with record.read() as session:
                 report.violations += rule(session)
+    if audit:
+        report.violations += islice(seals.verify(record), MANY)
+    if kept is not None:
+        with record.read() as session:
+            if not seals.holds(session, kept):
+                report.violations.append(
+                    f"audit: seal {kept.number} is not the one that was kept: entries were taken "
+                    "off the end, or all of them were sealed anew"
+                )
     # Files after the transaction: they outlive rows, and reading them all may take a while.
     store = ImageStore(record.settings)
     report.violations += _files(store, stored, hashes=hashes)
@@ -125,6 +146,7 @@ def _rules(
         _cases,
         _readings,
         _events,
+        seals.guards,
         partial(_patients, settings=settings, thorough=thorough),
         *([] if stopped else [partial(_late, settings=settings)]),
     ]
@@ -152,10 +174,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--stopped", action="store_true", help="nothing runs: do not judge deadlines"
     )
+    parser.add_argument(
+        "--sealed",
+        metavar="NUMBER:DIGEST",
+        type=seals.Head.parse,
+        help="a seal of the audit that you kept elsewhere (upkeep logs one each hour, a backup "
+        "keeps one): it must still be there",
+    )
     options = parser.parse_args(argv)
     record = Record(settings_.from_env())
     try:
-        report = run(record, hashes=options.hashes, stopped=options.stopped)
+        report = run(record, hashes=options.hashes, stopped=options.stopped, kept=options.sealed)
     finally:
         record.close()
     for line in report.violations:

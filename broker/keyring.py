@@ -3,6 +3,7 @@
 Encryption is Fernet (AES-128-CBC with HMAC-SHA256, library `cryptography`); a ring of several keys
 is how a key is changed. The blind index is an HMAC-SHA256 of the normalised text under a key
 derived from the same secret (HKDF), so that equal texts meet and nobody reads them in the rows.
+A third derived key signs the audit's seals (broker/seals.py).
 Keys come from the settings; nothing here is ever logged. What this guards against and what it does
 not: docs/decisions/0019-identity-at-rest.md.
 """
@@ -40,6 +41,7 @@ class _Key:
     """Tells keys apart in rows; says nothing about the key."""
     fernet: Fernet
     index_key: bytes
+    seal_key: bytes
 
 
 class Keyring:
@@ -93,6 +95,17 @@ class Keyring:
             for key in self._keys
         ]
 
+    def sign(self, digest: str) -> str:
+        """The first key's signature of an audit seal's digest (HMAC-SHA256, hexadecimal)."""
+        return _signature(self._keys[0], digest)
+
+    def signed(self, key_id: str, digest: str, signature: str) -> bool | None:
+        """Whether a key of this ring signed so; None when the ring does not hold that key."""
+        for key in self._keys:
+            if key.id == key_id:
+                return hmac.compare_digest(_signature(key, digest), signature)
+        return None
+
 
 def of(settings: Settings) -> Keyring:
     """The ring that the settings name; BadSetting when there is none or a key is no key."""
@@ -132,6 +145,7 @@ def _key(secret: str, number: int) -> _Key:
         id=_derived(secret, b"goldentime key id", 8).hex(),
         fernet=fernet,
         index_key=_derived(secret, b"goldentime blind index", 32),
+        seal_key=_derived(secret, b"goldentime audit seal", 32),
     )
 
 
@@ -141,3 +155,7 @@ def _derived(secret: str, purpose: bytes, length: int) -> bytes:
 
 def _digest(key: _Key, field: str, wanted: str) -> str:
     return hmac.new(key.index_key, f"{field}\0{wanted}".encode(), sha256).hexdigest()
+
+
+def _signature(key: _Key, digest: str) -> str:
+    return hmac.new(key.seal_key, digest.encode(), sha256).hexdigest()

@@ -1,8 +1,8 @@
 """Upkeep: a plain loop that does what deadlines ask for, even with every Celery worker dead.
 
 Run as `python -m workers.upkeep`. Takes due cases a step further, rescues readings of silent
-workers, sends notifications that nobody sent, sweeps temporary files, ends what is frozen on its
-machine. Two of them at once do no harm.
+workers, sends notifications that nobody sent, seals the audit, sweeps temporary files, ends what is
+frozen on its machine. Two of them at once do no harm.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from broker import database, heartbeat, logs, settings as settings_
-from broker.errors import DatabaseBusy, LostRace
+from broker import database, heartbeat, logs, seals, settings as settings_
+from broker.errors import BadSetting, DatabaseBusy, LostRace
 from broker.imagestore import ImageStore
 from broker.lifecycle import LIVE_CASES
 from broker.lookout import Lookout
@@ -43,6 +43,9 @@ BATCH = 200
 REAP_AFTER_S = 600.0
 COUNT_EVERY_S = 900.0
 """Between two counts of how ERs answered."""
+SEAL_S = 0.5
+"""Longest time at a stretch for seals: after an update a year of entries waits for them."""
+TELL_HEAD_S = 3600.0
 
 
 class Upkeep:
@@ -55,7 +58,7 @@ class Upkeep:
         self.store = ImageStore(settings)
         self.partials = Partials(settings)
         self.over = threading.Event()
-        self._next_beat = 0.0
+        self._next_beat = self._next_seal = self._next_head = 0.0
         self._log = logs.logger()
 
     @property
@@ -77,6 +80,7 @@ class Upkeep:
                 self.tuned.refresh()
                 self._beat()
                 self.look()
+                self.seal()
                 if time.monotonic() >= next_reap:
                     self.store.reap(REAP_AFTER_S, time.time())
                     self.sweep_uploads()
@@ -128,6 +132,36 @@ class Upkeep:
             self._beat()  # many cases may be due at once: busy is not silent
             self._each(advance.advance, case_id)
         return len(due) + len(silent)
+
+    def seal(self) -> int:
+        """Seal new audit entries, now and then; how many. The newest seal is logged each hour."""
+        began = time.monotonic()
+        if began < self._next_seal:
+            return 0
+        self._next_seal = began + self.settings.sweep_s
+        sealed = 0
+        try:
+            while some := seals.seal(self.record):
+                sealed += some
+                if some < seals.BATCH:
+                    break
+                if time.monotonic() - began > SEAL_S:
+                    self._next_seal = 0.0  # go on at the next look
+                    break
+        except BadSetting as error:  # said again with every hour, and the board shows the age
+            self._next_seal = began + TELL_HEAD_S
+            self._log.error("the audit is not sealed", action="audit.unsealed", why=error.message)
+        except DatabaseBusy:
+            raise
+        except Exception:  # a seal may be late, deadlines may not; it is logged whole
+            self._log.exception("the audit could not be sealed", action="audit.unsealed")
+        if sealed and began >= self._next_head:
+            self._next_head = began + TELL_HEAD_S
+            with self.record.read() as session:
+                head = seals.head(session)
+            # Whoever keeps the log elsewhere can tell later whether the chain's end was cut off.
+            self._log.info("the audit is sealed", action="audit.sealed", head=str(head))
+        return sealed
 
     def sweep_uploads(self) -> int:
         """End uploads whose rest never came and delete bytes of ended ones; returns how many."""

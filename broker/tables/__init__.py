@@ -8,7 +8,7 @@ due ARE the outbox.
 from broker.tables.base import Base, UtcDateTime
 from broker.tables.cases import Case, Finding, Image, Offer, Reading, Upload, VitalSignsEntry
 from broker.tables.dialogue import Directive, Instructions, Message, Notification, Outcome
-from broker.tables.journal import AudienceSequence, AuditEntry, Event
+from broker.tables.journal import AudienceSequence, AuditEntry, AuditSeal, Event
 from broker.tables.patients import (
     DuplicateSuspicion,
     Patient,
@@ -43,6 +43,7 @@ __all__ = [
     "AnswerCountProgress",
     "AudienceSequence",
     "AuditEntry",
+    "AuditSeal",
     "Base",
     "BedFeed",
     "Canary",

@@ -1,4 +1,4 @@
-"""What happened: events by audience, in order, and the audit."""
+"""What happened: events by audience, in order, and the audit with its seals."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
+    BigInteger,
     ForeignKey,
     Index,
     String,
@@ -37,7 +38,7 @@ class Event(Base):
 
 
 class AuditEntry(Base):
-    """Who did or saw what, when; only ever inserted."""
+    """Who did or saw what, when; only ever inserted, and the database refuses anything else."""
 
     __tablename__ = "audit_entries"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -54,3 +55,20 @@ class AuditEntry(Base):
         Index("ix_audit_entries_actor_at", "actor", "at"),
         Index("ix_audit_entries_action_at", "action", "at"),
     )
+
+
+class AuditSeal(Base):
+    """One link of the chain over the audit; only ever inserted, too (broker/seals.py)."""
+
+    __tablename__ = "audit_seals"
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """From 1 on, without a gap."""
+    entry_id: Mapped[UUID] = mapped_column(ForeignKey("audit_entries.id"), unique=True)
+    latest_at: Mapped[datetime]
+    """The latest `at` of all entries up to here."""
+    sealed_at: Mapped[datetime]
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 over this seal, its entry and the digest before it."""
+    key_id: Mapped[str] = mapped_column(String(16))
+    signature: Mapped[str] = mapped_column(String(64))
+    """HMAC-SHA256 of the digest under a key that the database does not hold."""

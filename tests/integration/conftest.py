@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete
 
 from broker.record import Record
 from broker.settings import Settings
-from broker.tables import Base
 from tests.conftest import IDENTITY_KEYS
 from tests.integration.city import City
+from tests.integration.emptying import empty_tables
 
 
 @pytest.fixture
@@ -34,8 +33,7 @@ def record(settings: Settings) -> Iterator[Record]:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     record = Record(settings)
     with record.write() as session:
-        for table in reversed(Base.metadata.sorted_tables):
-            session.execute(delete(table))
+        empty_tables(session)
     yield record
     record.close()
 

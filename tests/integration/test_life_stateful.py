@@ -17,16 +17,16 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import delete
 
 from broker import check
 from broker.errors import GoldentimeError
 from broker.lifecycle import CaseStatus, DeclineReason
 from broker.record import Record
-from broker.tables import Base, Offer
+from broker.tables import Offer
 from dispatch import offers, transport
 from dispatch.offers import Decision
 from tests.integration.city import City
+from tests.integration.emptying import empty_tables
 
 SEEKING = {"received", "offering", "unplaced"}
 OPEN = {"requested", "received", "accepted_with_delay"}
@@ -75,8 +75,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         with self.record.write() as session:
-            for table in reversed(Base.metadata.sorted_tables):
-                session.execute(delete(table))
+            empty_tables(session)
         self.city = City.found(self.record, rooms=7)
         self.cases: list[Told] = []
 

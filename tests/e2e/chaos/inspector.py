@@ -36,7 +36,8 @@ class Inspector(threading.Thread):
         try:
             while not self._over.wait(LOOK_S):
                 try:
-                    violations = check.run(record, stopped=True).violations
+                    # the audit's chain costs time: truth.py follows it at the end
+                    violations = check.run(record, stopped=True, audit=False).violations
                 except DatabaseBusy:
                     self.turned_away += 1
                     continue
