@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from broker import database, keyring
@@ -224,9 +224,9 @@ def _slipped_in(record: Record, before: datetime) -> Iterator[str]:
 
 def _last(session: Session) -> _Link:
     row = session.execute(
-        select(AuditSeal.number, AuditSeal.digest, AuditSeal.latest_at)
-        .order_by(AuditSeal.number.desc())
-        .limit(1)
+        select(AuditSeal.number, AuditSeal.digest, AuditSeal.latest_at).where(
+            AuditSeal.number == select(func.max(AuditSeal.number)).scalar_subquery()
+        )
     ).one_or_none()
     return _Link(*row) if row else _Link()
 
