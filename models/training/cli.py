@@ -284,7 +284,11 @@ def _synthesise(args: argparse.Namespace, data: Path) -> None:
         args.config.parent,
         judge,
     )
-    distance = "" if written.kid is None else f", KID {written.kid:.4f}"
+    distance = (
+        ""
+        if written.kid is None
+        else f", KID {written.kid:.4f} (real films held back: {written.kid_of_held:.4f})"
+    )
     print(
         f"{written.folder}: {written.written} films, {written.refused} refused as copies "
         f"(likeness over {written.limit:.3f}){distance}"

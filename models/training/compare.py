@@ -147,12 +147,14 @@ def compare(
     runs: Path,
     base: Path,
 ) -> str:
-    """Train and measure every backbone (all families if none is named); the table."""
-    columns = []
+    """Train and measure every backbone (all families if none is named); the table, which is
+    written after each of them, so that a run that is cut off keeps what it has."""
+    columns, text = [], ""
     for backbone in list(backbones) or list(FAMILIES):
         one = replace(config, name=f"{config.name}-{backbone}", backbone=backbone)
         columns.append(column(backbone, one, seeds, data, runs, base))
-    return _kept(columns, config, seeds, runs)
+        text = _kept(columns, config, seeds, runs)
+    return text
 
 
 def ablate(
@@ -177,8 +179,11 @@ def ablate(
                 f"{other.name} runs {clock(other)} at {other.size_px} px, {config.name} "
                 f"{clock(config)} at {config.size_px} px: give them the same"
             )
-    columns = [column(one.name, one, seeds, data, runs, base) for one in (config, *others)]
-    return _kept(columns, config, seeds, runs)
+    columns, text = [], ""
+    for one in (config, *others):
+        columns.append(column(one.name, one, seeds, data, runs, base))
+        text = _kept(columns, config, seeds, runs)
+    return text
 
 
 def _kept(

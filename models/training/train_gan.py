@@ -49,16 +49,16 @@ def stage(shown: int, films_per_phase: int, top: int) -> Stage:
     return Stage(level, within / films_per_phase if fading else 1.0)
 
 
-def training_films(config: GanConfig, data: Path, base: Path) -> list[Film]:
-    """The films the GAN may see: the training part of the fold."""
+def parts_of(config: GanConfig, data: Path, base: Path) -> tuple[list[Film], list[Film]]:
+    """The real films that the GAN may see, the training part of the fold, and those held back."""
     films = read(data, config.layout)
     split = (
         load_split(base / config.split)
         if config.split
         else make_split(films, config.folds, 0.2, config.seed)
     )
-    fit, _, _ = split.parts(films, config.fold)
-    return [film for film in fit if not film.synthetic]
+    fit, held, _ = split.parts(films, config.fold)
+    return [film for film in fit if not film.synthetic], held
 
 
 def _labels(films: list[Film]) -> torch.Tensor:
@@ -77,7 +77,7 @@ def train(config: GanConfig, data: Path, runs: Path, base: Path) -> Path:
         top = levels(config.size_px)
     except ValueError as error:
         raise TrainingError(str(error)) from None
-    films = training_films(config, data, base)
+    films, _ = parts_of(config, data, base)
     images = pixels.load(films, config.size_px, runs / "cache")
     labels = _labels(films)
     maker, critic = (
@@ -216,13 +216,15 @@ def features(model: FilmReader, images: pixels.Gray) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Written:
-    """What `synthesise` wrote, what it refused as a copy, and from which likeness on."""
+    """What `synthesise` wrote, what it refused as a copy and from which likeness on, and the KID of
+    the training films from what it wrote and, as a yardstick, from the real films held back."""
 
     folder: Path
     written: int
     refused: int
     limit: float
     kid: float | None
+    kid_of_held: float | None
 
 
 def synthesise(
@@ -236,7 +238,7 @@ def synthesise(
         raise TrainingError(f"{run} holds no checkpoint: train the GAN first")
     model = Generator(config.size_px, len(LABELS), config.width)
     model.load_state_dict(saved["average"])
-    films = training_films(config, data, base)
+    films, held = parts_of(config, data, base)
     images = pixels.load(films, config.size_px, runs / "cache")
     table, top = _labels(films), levels(config.size_px)
     limit = copy_limit(images, [film.patient_id for film in films])
@@ -268,7 +270,9 @@ def synthesise(
         writer = csv.DictWriter(stream, ["image", "patient_id", *LABELS, "synthetic"])
         writer.writeheader()
         writer.writerows(rows)
-    distance = None
+    distance = yardstick = None
     if judge is not None and len(kept) > 1:
-        distance = kid(features(judge, images), features(judge, np.stack(kept)))
-    return Written(out, len(kept), refused, limit, distance)
+        real = features(judge, images)
+        distance = kid(real, features(judge, np.stack(kept)))
+        yardstick = kid(real, features(judge, pixels.load(held, config.size_px, runs / "cache")))
+    return Written(out, len(kept), refused, limit, distance, yardstick)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,6 @@ def test_grow_resume_synthesise_and_train_with_it(
     assert train(["classifier", *data[:4], "--config", str(run)]) == 0
     result = json.loads((tmp_path / "mixed" / "fold0" / "result.json").read_text())
     assert result["films"]["more"] == len(made)
+    judged = ["--labels", "Hernia", "--count", "6", "--out", str(out), "--features-run", "mixed"]
+    assert train(["synthesise", *data, *judged]) == 0
+    assert re.search(r"KID -?\d+\.\d{4} \(real films held back: -?\d", capsys.readouterr().out)

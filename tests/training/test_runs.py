@@ -120,6 +120,9 @@ def test_comparing_backbones_prints_the_table(
     assert "| label | mobilenet | yolov5n |" in printed
     assert printed.count("\n| ") == 1 + len(cards.NIH_LABELS) + 5
     assert (place / "table.md").read_text().strip() in printed
+    cut = ["--compare", "--backbones", "mobilenet,no_such", "--seeds", "0,1"]
+    assert train(["classifier", *arguments, *cut]) == 2
+    assert "| label | mobilenet |" in (place / "table.md").read_text()
 
 
 def test_an_ablation_puts_configurations_side_by_side(
