@@ -112,8 +112,6 @@ def parts(settings: Settings) -> list[Part]:
         "-A",
         "workers.app",
         "worker",
-        "--concurrency",
-        "1",
     )
     quiet = ("--without-gossip", "--without-mingle", "--loglevel", "WARNING")
     gunicorn = (python, "-m", "gunicorn", "--no-control-socket", "--bind", f"fd://{DOOR_FD}")
@@ -122,8 +120,12 @@ def parts(settings: Settings) -> list[Part]:
             "redis", tuple(embedded.redis_command(settings.data_dir, port_of(settings.redis_url)))
         ),
         *(
-            Part(queue, (*celery, *quiet, "-Q", queue, "-n", f"{queue}@%%h"))
-            for queue in ("classify", "detect", "dispatch")
+            Part(
+                queue,
+                (*celery, "--concurrency", children, *quiet, "-Q", queue, "-n", f"{queue}@%%h"),
+            )
+            # One child reads on while the other is made anew: killed by a film, or at its time.
+            for queue, children in (("classify", "2"), ("detect", "2"), ("dispatch", "1"))
         ),
         Part("relay", (python, "-m", "broker.relay")),
         Part("upkeep", (python, "-m", "workers.upkeep")),
@@ -259,9 +261,8 @@ class Supervisor:
         """Process ids of the running parts, for tests that break them."""
         found: dict[str, int] = {}
         for name in (name for part in parts(self.settings) for name in part.names):
-            file = self.folder / f"{name}.pid"
-            if file.is_file():
-                found[name] = int(file.read_text())
+            with suppress(FileNotFoundError, ValueError):  # ended; or about to write its number
+                found[name] = int((self.folder / f"{name}.pid").read_text())
         return found
 
     def _checks(self) -> dict[str, Callable[[], str | None]]:

@@ -25,6 +25,8 @@ from workers.children import Children
 from workers.process import process
 
 MAIN = os.getpid()
+READS: set[ReadingKind] = set()
+"""What this worker reads, by the queues that it was started for."""
 MUTE_S = 10.0
 """A child begins a task that it was handed within milliseconds."""
 REAP_S = 0.1
@@ -42,7 +44,8 @@ def refuse_unfit_files(options: Any, **_: object) -> None:
     chosen = settings.from_env()
     try:
         rules.load(chosen.triage_rules)
-        if Task.CLASSIFY.value in queues:
+        READS.update(kind for kind in ReadingKind if kind.value in queues)
+        if ReadingKind.CLASSIFY in READS:
             inference.check_site_prevalence(chosen)
     except BadSetting as error:
         raise SystemExit(f"goldentime: {error}") from None  # Celery swallows exceptions here
@@ -54,6 +57,8 @@ def _forget_parent(**_: object) -> None:
         end_with(MAIN)
     process().record.engine.dispose(close=False)  # a child must not use its parent's connections
     process.cache_clear()
+    for kind in READS:
+        inference.warm(kind)  # the pool hands a child its first film when this is done
 
 
 @worker_ready.connect
@@ -109,8 +114,7 @@ def _beat(sender: Any, **_: object) -> None:
     sender.timer.call_repeatedly(mine.settings.sweep_s, beat)
     # The pool hears of a child's end a moment before the kernel lets it be reaped, looks in vain,
     # and would look again after 5 s: all that time nobody reads (celery 5.7, issue 9588).
-    kinds = [kind for kind in ReadingKind if kind.value in queues]
-    children = Children(mine, kinds, lambda: sender.pool.info["processes"])
+    children = Children(mine, READS, lambda: sender.pool.info["processes"])
 
     def reap() -> None:
         sender.pool.maintain_pool()

@@ -75,6 +75,17 @@ def register(app: Celery) -> None:
         sing(Queue.DETECT, sent_at, lambda mine: _served_detector(mine).read(sample()))
 
 
+def warm(kind: ReadingKind) -> None:
+    """Load the network that serves, before the first film needs it; a fault is that film's."""
+    serves = _served_classifier if kind is ReadingKind.CLASSIFY else _served_detector
+    try:
+        serves(process())
+    except Exception:  # whatever is wrong with it, each reading says so and is counted
+        logs.logger().error(
+            "a network cannot be loaded", action="reading.no_network", exc_info=True
+        )
+
+
 def work(kind: ReadingKind, rung: UUID, read: Callable[[Process, Claim], Outcome]) -> None:
     """Answer the bell of one reading: whichever film of this kind is most urgent, if any waits."""
     mine = process()
