@@ -154,7 +154,7 @@ def _rescue(box: Box, crowd: Crowd, fault: str) -> float:
 
 
 def test_a_killed_child_does_not_mute_its_pool(box: Box, crowd: Crowd):
-    """The next film is read at once, whether or not the one that killed the child is tried again."""
+    """The next film is read at once, whether or not the killing one is tried again."""
     poison = crowd.submit(pool.film(pool.Film.KILLS))
     box.wait(lambda: _reading(box, poison, "detect").attempt, "the first attempt")
     good = crowd.submit()
