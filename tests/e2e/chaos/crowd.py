@@ -89,11 +89,11 @@ class Crowd:
         self._call("POST", f"/cases/{life.case_id}/acknowledge", self._crew)
         return life
 
-    def submit(self, film: bytes | None = None, *, tries: bool = True) -> Life:
+    def submit(self, film: bytes | None = None, *, tries: bool = True, pre_ktas: int = 3) -> Life:
         """Send a film until a receipt comes (or once only)."""
         film = film or self.film()
         life = Life(f"chaos-{uuid4()}", hashlib.sha256(film).hexdigest())
-        case = {"crew_pre_ktas": 3, "position": POSITION}
+        case = {"crew_pre_ktas": pre_ktas, "position": POSITION}
         life.submitted_at = time.time()
         life.receipt = self._call(
             "POST",
@@ -125,6 +125,16 @@ class Crowd:
     def case(self, life: Life) -> dict[str, Any]:
         found: dict[str, Any] = self._call("GET", f"/cases/{life.case_id}", self._crew)
         return found
+
+    def answer(self, offer: dict[str, Any], step: str = "decision", **said: Any) -> None:
+        """An ER's word about one offer, which may come too late."""
+        token = self._box.people.tokens.emergency_rooms[offer["emergency_room"]["id"]]
+        self._call("POST", f"/offers/{offer['id']}/{step}", token, json=said, refused=(409, 410))
+
+    def crew_says(self, life: Life, step: str, **said: Any) -> None:
+        """The crew's word about its case, which may come too late."""
+        path = f"/cases/{life.case_id}/{step}"
+        self._call("POST", path, self._crew, json=said, refused=(409, 410))
 
     def again(self, life: Life) -> dict[str, Any]:
         """The receipt, asked for again."""
