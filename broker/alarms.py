@@ -36,7 +36,7 @@ CRITICAL = frozenset(
 """Somebody waits or is about to; the others are warnings."""
 LOCAL = frozenset({AlarmCode.DISK_LOW, AlarmCode.CLOCK_SKEW, AlarmCode.REDIS_SILENT})
 """Only the machine itself can see it: its subject is the node, and only that node closes it."""
-PROCESSES = ("relay", "classify", "detect", "dispatch", "upkeep")
+PROCESSES = ("relay", "classify", "detect", "dispatch", "upkeep", *sorted(heartbeat.DOORS))
 OVERDUE_S = 10.0
 CANARY_LATE_S = 20.0
 CLOCK_SKEW_S = 2.0

@@ -17,6 +17,8 @@ from broker.tables import Heartbeat
 
 STALE_S = 20.0
 """A process silent for longer is taken for dead (RELIABILITY P3)."""
+DOORS = frozenset({"gateway", "stream"})
+"""Kinds that callers can silence by holding all their threads (web/pulse.py): seen, never ended."""
 
 
 def beat(session: Session, name: str, kind: str, *, progress: bool = True) -> None:
@@ -70,6 +72,11 @@ def alive(session: Session, kind: str) -> list[Heartbeat]:
 def node_of(name: str) -> str:
     """The machine in a process's name, kind@node or kind@node:pid."""
     return name.partition("@")[2].partition(":")[0]
+
+
+def forget(session: Session, name: str) -> None:
+    """Remove the trace of a process that ends in order."""
+    session.execute(delete(Heartbeat).where(Heartbeat.name == name))
 
 
 def forget_old(session: Session) -> None:

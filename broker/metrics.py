@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from broker import board, canary, database, pauses, stages
+from broker import alarms, board, canary, database, pauses, seals, stages
 from broker.celery_app import KEY_PREFIX
 from broker.heartbeat import STALE_S
 from broker.lifecycle import (
@@ -195,9 +195,9 @@ class _Now(Collector):
     def _processes(self) -> Iterator[Metric]:
         rows = processes(self._session)
         now = database.now(self._session)
-        kinds = {row["kind"]: 0.0 for row in rows}
+        kinds = dict.fromkeys(alarms.PROCESSES, 0.0)  # a kind that was never seen is 0, not absent
         for row in rows:
-            kinds[row["kind"]] += float(row["alive"])
+            kinds[row["kind"]] = kinds.get(row["kind"], 0.0) + float(row["alive"])
         yield _gauge(
             "processes_alive",
             "Processes with a fresh sign of life",
@@ -280,6 +280,12 @@ class _Now(Collector):
                 .group_by(Alarm.code)
             )
         }
+        yield _gauge(
+            "audit_unsealed_seconds",
+            "For how long the oldest audit entry has waited for its seal",
+            [],
+            [((), seals.unsealed_s(session))],
+        )
         yield _gauge(
             "alarms_open",
             "Alarms about machines that are not over",

@@ -33,7 +33,8 @@ class Watchdog:
 
     Silence counts only while others beat and this watchdog can read: after a database's restart,
     or a pause of the whole machine, everybody gets CONFIRM_S to beat again. When nobody can beat,
-    because one of them holds SQLite's lock, that one is ended after STALE_S.
+    because one of them holds SQLite's lock, that one is ended after STALE_S. Doors are not judged:
+    a silent one may be full, and gunicorn's arbiter ends those of its workers that hang.
     """
 
     def __init__(self, record: Record, kinds: Collection[str] = ()) -> None:
@@ -101,7 +102,7 @@ class Watchdog:
             self._seen[row.name] = (row.beat_at, since)
             if here - since < CONFIRM_S or now - row.beat_at <= _seconds(heartbeat.STALE_S):
                 continue
-            if self._kinds and row.kind not in self._kinds:
+            if row.kind in heartbeat.DOORS or (self._kinds and row.kind not in self._kinds):
                 continue
             if _end(row.pid, row.born_ticks):
                 ended.append(row.pid)

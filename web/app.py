@@ -179,7 +179,7 @@ def _flask(settings: Settings, process: str) -> Flask:
         WTF_CSRF_TIME_LIMIT=None,
         WTF_CSRF_SSL_STRICT=secure,
     )
-    app.extensions[KEY] = make_state(settings)
+    app.extensions[KEY] = make_state(settings, process)
     auth.register(app)
     policy = CONTENT_SECURITY_POLICY.format(
         stream=settings.stream_url, tiles=_tiles_source(settings.map_tiles_url)

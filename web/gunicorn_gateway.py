@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from web.gunicorn_worker import post_fork as post_fork, when_ready as when_ready
+from web.gunicorn_worker import (
+    post_fork as post_fork,
+    post_worker_init as post_worker_init,
+    when_ready as when_ready,
+    worker_exit as worker_exit,
+)
 
 workers = 2
 worker_class = "gthread"

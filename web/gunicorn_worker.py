@@ -12,6 +12,10 @@ import struct
 from typing import Any
 
 from broker.parent import end_with
+from web import pulse
+
+_pulses: list[pulse.Pulse] = []
+"""This worker's, once it has loaded its app."""
 
 SILENCE_S = 20
 """A caller from whom nothing comes, or who confirms nothing of what we sent, for longer is gone."""
@@ -30,3 +34,15 @@ def when_ready(server: Any) -> None:
 def post_fork(server: Any, worker: Any) -> None:
     """Ask the kernel to kill this worker with its arbiter; gunicorn calls it by name."""
     end_with(server.pid)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let operations see that this worker takes callers; gunicorn calls it by name."""
+    _pulses.append(pulse.of(worker))
+    _pulses[-1].start()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """A worker that ends in order is not missed; gunicorn calls it by name, after the last call."""
+    while _pulses:
+        _pulses.pop().stop()

@@ -20,6 +20,8 @@ KEY = "goldentime"
 class State:
     """Made once per process, after the fork."""
 
+    door: str
+    """gateway or stream."""
     tuned: Tuned
     record: Record
     store: ImageStore
@@ -31,10 +33,10 @@ class State:
         return self.tuned.settings
 
 
-def make_state(settings: Settings) -> State:
+def make_state(settings: Settings, door: str) -> State:
     """Open the record and the image store."""
     record = Record(settings)
-    return State(Tuned(record), record, ImageStore(settings), Partials(settings))
+    return State(door, Tuned(record), record, ImageStore(settings), Partials(settings))
 
 
 def here() -> State:

@@ -79,6 +79,15 @@ def test_a_fresh_beat_saves(record: Record, sleeper: Sleeper):
     assert sleeper.poll() is None
 
 
+def test_a_silent_door_is_seen_and_not_ended(record: Record, sleeper: Sleeper):
+    """Its threads may be full of films that are on their way."""
+    fell_silent(record, sleeper.pid, "gateway@test", kind="gateway")
+    watch(record)
+    assert sleeper.poll() is None
+    with record.read() as session:
+        assert heartbeat.alive(session, "gateway") == []
+
+
 def test_another_process_with_the_same_pid_is_let_alone(record: Record, sleeper: Sleeper):
     born = heartbeat.born_ticks(sleeper.pid)
     assert born

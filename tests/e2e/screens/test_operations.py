@@ -3,16 +3,17 @@ behind every figure."""
 
 from __future__ import annotations
 
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
 from playwright.sync_api import Page, expect
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from broker import database
-from broker.lifecycle import ReadingKind, ReadingStatus
+from broker.lifecycle import OfferStatus, ReadingKind, ReadingStatus
 from broker.record import Record
-from broker.tables import Reading
+from broker.tables import EmergencyRoom, Offer, Reading
 from tests.e2e.conftest import Installation
 from tests.e2e.screens.rig import Screens, cancel, read_by_ai, submit, wait_for
 
@@ -45,6 +46,25 @@ def give_up(installation: Installation, case_id: str) -> None:
 
     record.again(unit)
     record.close()
+
+
+def nobody_answered(installation: Installation, case_id: str) -> str:
+    """As if one ER had let its offer run out; the region that it lies in."""
+    record = Record(installation.settings)
+
+    def unit(session: database.Session) -> str:
+        offer, region = session.execute(
+            select(Offer.id, EmergencyRoom.region)
+            .join(EmergencyRoom)
+            .where(Offer.case_id == UUID(case_id))
+            .limit(1)
+        ).one()
+        session.execute(update(Offer).where(Offer.id == offer).values(status=OfferStatus.EXPIRED))
+        return str(region)
+
+    region = record.again(unit)
+    record.close()
+    return region
 
 
 def test_a_queue_is_paused_with_a_reason_and_resumed(
@@ -106,6 +126,7 @@ def test_every_figure_leads_to_its_cases_and_each_case_to_its_timeline(
         *("behind?stage=first_offer", "behind?stage=read_classify"),
     ):
         behind(figure)
+    behind(f"behind?region={quote(nobody_answered(installation, case_id))}")
     page.locator("#find [name=id]").fill(short)
     page.locator("#find button").click()
     panel.get_by_role("button", name=short).click()

@@ -11,8 +11,9 @@ import json
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ import psutil
 import pytest
 import requests
 
+from broker import heartbeat
 from broker.settings import Settings
 from tests.integration.api import processes
 from tests.integration.api.doors import CASE, House, film
@@ -263,3 +265,39 @@ def test_callers_that_vanished_in_the_middle_hold_up_nobody(
         answer.begin()
         assert (answer.status, json.loads(answer.read())["code"]) == (400, "bad_request")
         answer.close()
+
+
+def test_a_door_beats_while_it_takes_callers_and_is_not_missed_when_it_ends(
+    gateway_settings: Settings, scene: Scene, tmp_path: Path
+) -> None:
+    config = tmp_path / "narrow.py"
+    config.write_text("from web.gunicorn_gateway import *\nworkers = 1\nthreads = 2\n")
+    settings, port = replace(gateway_settings, node="narrow", sweep_s=0.2), free_port()
+
+    def beats() -> list[datetime]:
+        with scene.house.record.read() as db:
+            return [row.beat_at for row in heartbeat.alive(db, "gateway") if "narrow" in row.name]
+
+    def wait_until(holds: Callable[[], bool]) -> None:
+        until = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+    def goes_on(after_s: float) -> bool:
+        seen = beats()
+        time.sleep(after_s)
+        return bool(seen) and beats() > seen
+
+    with processes.door("gateway", settings, port, config=str(config)) as process:
+        wait_until(lambda: goes_on(0.5))
+        head = scene.post("Content-Length: 400").replace("\n", "\r\n").encode()
+        with contextlib.ExitStack() as held:
+            for _ in range(2):
+                wire = held.enter_context(socket.create_connection(("127.0.0.1", port)))
+                wire.sendall(head)
+            wait_until(lambda: not goes_on(3.0))
+        wait_until(lambda: goes_on(0.5))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert beats() == []
