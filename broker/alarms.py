@@ -21,7 +21,7 @@ from broker.errors import Conflict, NotFound
 from broker.lifecycle import LIVE_CASES, AlarmCode, ReadingKind, ReadingStatus
 from broker.queues import Queue
 from broker.settings import Settings
-from broker.tables import Alarm, BedFeed, Case, Heartbeat, Reading
+from broker.tables import Alarm, BedFeed, Case, Heartbeat, Reading, RoadService
 
 CRITICAL = frozenset(
     {
@@ -40,6 +40,7 @@ PROCESSES = ("relay", "classify", "detect", "dispatch", "upkeep", *sorted(heartb
 OVERDUE_S = 10.0
 CANARY_LATE_S = 20.0
 CLOCK_SKEW_S = 2.0
+ROAD_TIMES_SILENT_S = 60.0
 SYSTEM = "system"
 
 
@@ -65,6 +66,7 @@ def conditions(session: Session, settings: Settings) -> list[Condition]:
     found += _overdue(session, now)
     found += _dead_letters(session)
     found += _bed_feed(session, now)
+    found += _road_times(session, now)
     return found
 
 
@@ -307,4 +309,24 @@ def _bed_feed(session: Session, now: datetime) -> list[Condition]:
             {"age_s": round((now - (feed.succeeded_at or feed.since_at)).total_seconds())},
         )
         for feed in session.scalars(select(BedFeed).where(BedFeed.alarmed_at.is_not(None)))
+    ]
+
+
+def _road_times(session: Session, now: datetime) -> list[Condition]:
+    """Ways are estimated meanwhile; that is worth a look, and no case waits for it."""
+    return [
+        Condition(
+            AlarmCode.ROAD_TIMES_SILENT,
+            service.name,
+            {
+                "age_s": round((now - service.failing_since_at).total_seconds()),
+                "error": service.error,
+            },
+        )
+        for service in session.scalars(
+            select(RoadService).where(
+                RoadService.failing_since_at <= now - timedelta(seconds=ROAD_TIMES_SILENT_S)
+            )
+        )
+        if service.failing_since_at is not None
     ]

@@ -29,7 +29,7 @@ DOORS = {
     "stream": ("http://127.0.0.1:8001", "/healthz"),
 }
 LOOPS = ("relay", "classify", "detect", "dispatch", "upkeep")
-OPTIONAL_LOOPS = ("bed_feed",)
+OPTIONAL_LOOPS = ("bed_feed", "road_times")
 """Run only where they are configured."""
 TIMEOUT_S = 5.0
 

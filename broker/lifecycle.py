@@ -184,6 +184,8 @@ class AlarmCode(StrEnum):
     """A machine's clock differs from the database's."""
     BED_FEED_SILENT = "bed_feed_silent"
     """The feed of free beds brought nothing for too long."""
+    ROAD_TIMES_SILENT = "road_times_silent"
+    """The service of road times gives nothing; ways are estimated."""
 
 
 C, R, F, M = CaseStatus, ReadingStatus, OfferStatus, MessageStatus

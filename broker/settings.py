@@ -129,6 +129,13 @@ class Settings:
     """How often the bed feed is asked; two calls per region and page, so mind the daily quota."""
     bed_feed_silent_s: float = 1800.0
     """The bed feed brought nothing for this long: the control room is told."""
+    road_times_url: str = ""
+    """Address of an OSRM-compatible service (http://osrm.example:5000) that says how long ways
+    take by road; the same for every process. Empty: ways are estimated from the straight line."""
+    road_times_timeout_s: float = 2.0
+    """Longest wait for one of its answers."""
+    road_times_keep_s: float = 600.0
+    """A way that a case still needs is asked for anew after this."""
     webhook_secret: str = ""
     """Signs notifications to pager gateways; at least 32 characters. Empty: no webhooks."""
     webhook_hosts: tuple[str, ...] = ()

@@ -30,7 +30,10 @@ def rerank(session: Session, settings: Settings, case: Case, now: datetime) -> N
         return
     opened = offers.open_offers(session, case.id)
     rooms = [session.get_one(EmergencyRoom, offer.emergency_room_id) for offer in opened]
-    ranked = {r.id: r for r in offers.rank(settings, case, offers.facts(session, rooms, now), now)}
+    ranked = {
+        r.id: r
+        for r in offers.rank(session, settings, case, offers.facts(session, rooms, now), now)
+    }
     place = {id_: number for number, id_ in enumerate(ranked)}
     for number in {offer.round for offer in opened}:
         of_round = [offer for offer in opened if offer.round == number]
@@ -65,7 +68,7 @@ def ask_one_more(session: Session, settings: Settings, case: Case, now: datetime
     if not opened or (in_round or 0) > settings.offers_per_round:
         return []
     fresh = [r for r in offers.candidates(session, settings, case, now) if r.id not in asked]
-    chosen = routing.choose(offers.rank(settings, case, fresh, now), 1)
+    chosen = routing.choose(offers.rank(session, settings, case, fresh, now), 1)
     best = min(float(offer.explanation["expected_min"]) for offer in opened)
     better = [
         choice

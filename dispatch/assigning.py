@@ -183,7 +183,7 @@ def _ask(
     """Ask a pinned ER in the present round; one that answered in it is asked in the next."""
     if _open_offer(session, case, room) is not None or _asked_in_round(session, case, room):
         return
-    ranked = offers.rank(settings, case, offers.facts(session, [room], now), now)
+    ranked = offers.rank(session, settings, case, offers.facts(session, [room], now), now)
     last = session.scalar(
         select(func.max(Offer.rank)).where(Offer.case_id == case.id, Offer.round == case.round)
     )
@@ -199,7 +199,7 @@ def _offer_to(
     found = _open_offer(session, case, room)
     if found is not None:
         return found
-    (ranked,) = offers.rank(settings, case, offers.facts(session, [room], now), now)
+    (ranked,) = offers.rank(session, settings, case, offers.facts(session, [room], now), now)
     offer = Offer(
         case_id=case.id,
         emergency_room_id=room.id,

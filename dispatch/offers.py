@@ -30,7 +30,7 @@ from broker.lifecycle import (
 )
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import access, beds, behaviour, directives, learning, notify, routing
+from dispatch import access, beds, behaviour, directives, learning, notify, road_times, routing
 from dispatch.access import GRANTING_OFFERS, Actor
 from dispatch.routing import Chosen, EmergencyCentreLevel, EmergencyRoomFacts, Ranked
 from dispatch.transition import (
@@ -64,7 +64,7 @@ def open_round(session: Session, settings: Settings, case: Case, now: datetime) 
     The caller has just moved the case row and set its round.
     """
     rooms = candidates(session, settings, case, now)
-    ranked = rank(settings, case, rooms, now, asked=_times_asked(session, case.id))
+    ranked = rank(session, settings, case, rooms, now, asked=_times_asked(session, case.id))
     chosen = routing.choose_set(
         ranked,
         settings.offers_per_round,
@@ -76,6 +76,7 @@ def open_round(session: Session, settings: Settings, case: Case, now: datetime) 
 
 
 def rank(
+    session: Session,
     settings: Settings,
     case: Case,
     rooms: Sequence[EmergencyRoomFacts],
@@ -84,14 +85,16 @@ def rank(
 ) -> Sequence[Ranked]:
     """ERs in the order in which they suit a case as it was last triaged."""
     judged = case.triage or {}
+    position = position_or_none(case.latitude, case.longitude)
     return routing.rank(
-        position_or_none(case.latitude, case.longitude),
+        position,
         tuple(Capability(need) for need in judged.get("needs", [])),
         case.acuity or 3,
         rooms,
         now=now,
         asked=asked,
         wished=tuple(Capability(wish) for wish in judged.get("wishes", [])),
+        by_road=road_times.by_road(session, settings, position, rooms),
         answer_within_s=replace(settings, time_scale=1.0).steps(case.acuity or 3).widen_s,
     )
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from broker import database
+from broker import database, events
 from broker.errors import Conflict
 from broker.lifecycle import TERMINAL_CASES, CaseStatus, OfferStatus
 from broker.settings import Settings
@@ -134,6 +134,9 @@ def update(
         advance.reassess(session, settings, case, "vitals")
     else:
         tell_granted(session, case, "case.position" if "latitude" in values else "offer.amended")
+        if "latitude" in values:
+            facts = {"status": case.status, "version": case.version}
+            events.announce(session, events.CONTROL_ROOM, "case.position", case.id, **facts)
     return case
 
 

@@ -1,7 +1,7 @@
 """Where things are and how long an ambulance needs between them.
 
 Pure geometry on the sphere: the answer is an estimate and says so (TravelSource). No router is
-asked, no traffic feed read, no emergency room known here.
+asked (road_times.py), no traffic feed read, no emergency room known here.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class TravelSource(StrEnum):
     """How a travel time was found; screens show it."""
 
     STRAIGHT_LINE = "straight_line"  # great circle x road factor / speed: an estimate
+    ROAD = "road"  # a road service worked it out
 
 
 @dataclass(frozen=True)

@@ -69,12 +69,13 @@ def ranking(case_id: UUID) -> list[dict[str, Any]]:
         }
         said = {d.emergency_room_id: d for d in directives.of_case(session, case.id)}
         ranked = offers.rank(
-            state.settings, case, offers.facts(session, [*rooms.values()], now), now
+            session, state.settings, case, offers.facts(session, [*rooms.values()], now), now
         )
         return [
             {
                 "emergency_room": rooms[found.id],
                 "eta_min": found.eta_min,
+                "eta_source": found.eta_source,
                 "distance_km": found.distance_km,
                 "expected_min": found.expected_min,
                 "suitable": found.excluded_reason is None,

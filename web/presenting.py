@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from broker.lifecycle import ReadingKind, ReadingStatus, Role
+from broker.lifecycle import LIVE_CASES, CaseStatus, ReadingKind, ReadingStatus, Role
 from broker.settings import Settings
 from broker.tables import (
     Case,
@@ -37,9 +37,9 @@ from dispatch import (
     news2,
     outcome,
     patients,
+    road_times,
     routing,
     temporary_names,
-    travel,
     triage,
 )
 from dispatch.access import GRANTING_OFFERS, Actor
@@ -47,6 +47,7 @@ from dispatch.patients import Identity, IdentityState
 
 NOTICE = "AI output of research software, not a medical device: not for diagnosis."
 TOP = 3
+UNDER_WAY = LIVE_CASES - {CaseStatus.ARRIVED}
 TREND = 60
 """The latest sets of vital signs that a trend is drawn from."""
 MODEL_IDENTITY = ("name", "version", "sha256")
@@ -96,7 +97,7 @@ def _case(session: Session, settings: Settings, actor: Actor, case: Case) -> dic
     if actor.role is Role.CONTROL_ROOM:
         shown["directives"] = directives.of_case(session, case.id)
     if actor.role is not Role.EMERGENCY_ROOM:
-        shown["offers"] = [offer_picture(session, settings, None, o) for o in case.offers]
+        shown["offers"] = [_offer(session, settings, None, o) for o in case.offers]
     return shown
 
 
@@ -236,24 +237,30 @@ def _offer(
         )
     }
     shown["explanation"] = explanation_picture(offer.explanation)
+    shown["eta_source"] = offer.explanation.get("eta_source")
+    shown |= _eta_now(session, settings, offer)
     shown["answer_by_at"] = offer.offered_at + timedelta(seconds=steps.unplaced_s)
     if actor is not None:
         del shown["explanation"]["set"]  # what it says of other ERs is none of this one's business
         granted = offer.status in GRANTING_OFFERS
         shown["case"] = _case(session, settings, actor, offer.case) if granted else None
         shown["basis"] = basis.mark(session, offer.case) if granted else None
-        shown["eta_now_min"] = _eta_now_min(offer) if granted else None
     return shown
 
 
-def _eta_now_min(offer: Offer) -> float | None:
-    """Minutes from where the ambulance was last seen; None at the door, or without a position."""
-    case, room = offer.case, offer.emergency_room
-    start = travel.position_or_none(case.latitude, case.longitude)
-    end = travel.position_or_none(room.latitude, room.longitude)
-    if start is None or end is None or case.arrived_at is not None:
-        return None
-    return travel.estimate(start, end).eta_min
+def _eta_now(session: Session, settings: Settings, offer: Offer) -> dict[str, Any]:
+    """The way from where the ambulance was last seen, and how old that is; nothing at the door,
+    without a position, or when the offer is over."""
+    case = offer.case
+    way = None
+    if offer.status in GRANTING_OFFERS and case.status in UNDER_WAY:
+        room = offer.emergency_room
+        way = road_times.now_from(session, settings, case, [room]).get(room.id)
+    return {
+        "eta_now_min": way.eta_min if way else None,
+        "eta_now_source": way.source if way else None,
+        "position_at": (case.position_at or case.received_at) if way else None,
+    }
 
 
 def image_picture(session: Session, image: Image, identity: bool) -> dict[str, Any]:

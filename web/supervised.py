@@ -27,7 +27,7 @@ from broker.errors import GoldentimeError
 from broker.parent import end_with
 from broker.record import Record
 from broker.settings import Settings
-from dispatch import egen, retention
+from dispatch import egen, osrm, retention
 
 START_S = 120.0
 STOP_S = 20.0
@@ -132,6 +132,11 @@ def parts(settings: Settings) -> list[Part]:
         *(
             [Part("bed_feed", (python, "-m", "workers.bed_feed"))]
             if egen.configured(settings)
+            else []
+        ),
+        *(
+            [Part("road_times", (python, "-m", "workers.road_times"))]
+            if osrm.configured(settings)
             else []
         ),
         Part(
@@ -285,6 +290,7 @@ class Supervisor:
             "stream": door(settings.stream_url + "/healthz"),
             **{kind: loop(kind) for kind in health.LOOPS},
             **({"bed_feed": loop("bed_feed")} if egen.configured(settings) else {}),
+            **({"road_times": loop("road_times")} if osrm.configured(settings) else {}),
         }
 
     def _configuration(self) -> str:

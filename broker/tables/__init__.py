@@ -24,6 +24,8 @@ from broker.tables.region import (
     BedFeed,
     DeviceToken,
     EmergencyRoom,
+    RoadService,
+    RoadTime,
 )
 from broker.tables.watch import (
     Alarm,
@@ -67,6 +69,8 @@ __all__ = [
     "PatientMerge",
     "QueuePause",
     "Reading",
+    "RoadService",
+    "RoadTime",
     "RuntimeSetting",
     "Sample",
     "TemporaryName",

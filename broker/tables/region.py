@@ -91,6 +91,38 @@ class BedFeed(Base):
     """The control room was told that it is silent, and not yet that it is back."""
 
 
+class RoadTime(Base):
+    """How long the way from a square of the map to an ER takes by road, as it was last learnt."""
+
+    __tablename__ = "road_times"
+    square_row: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    square_column: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    emergency_room_id: Mapped[UUID] = mapped_column(
+        ForeignKey("emergency_rooms.id"), primary_key=True
+    )
+    duration_s: Mapped[float | None]
+    """None: the service knows no way, or said something that is not believed."""
+    measured_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_road_times_measured_at", "measured_at"),
+        CheckConstraint("duration_s >= 0", name="duration_s"),
+    )
+
+
+class RoadService(Base):
+    """How the service of road times is doing; one row."""
+
+    __tablename__ = "road_services"
+    name: Mapped[str] = mapped_column(String(20), primary_key=True)
+    since_at: Mapped[datetime]
+    succeeded_at: Mapped[datetime | None]
+    failing_since_at: Mapped[datetime | None]
+    """It has given nothing since then; None while it answers, or nobody asked."""
+    error: Mapped[str | None] = mapped_column(String(200))
+    """Why the last question brought nothing, or what in the last answer was not believed."""
+
+
 class Account(Base):
     """A person who signs in."""
 

@@ -23,7 +23,7 @@ from broker.queues import ROUTES, Queue, Task
 ROOT = Path(__file__).parents[2]
 SERVICES = {
     *("redis", "postgres", "migrate", "gateway", "stream", "relay"),
-    *("classify", "detect", "dispatch", "upkeep", "bed_feed"),
+    *("classify", "detect", "dispatch", "upkeep", "bed_feed", "road_times"),
 }
 LOOPS = {*health.LOOPS, *health.OPTIONAL_LOOPS}
 POOLS = {queue.value for queue in Queue}

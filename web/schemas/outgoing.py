@@ -302,7 +302,18 @@ class OfferBrief(Schema):
     rank = fields.Integer()
     status = fields.Enum(OfferStatus, by_value=True)
     eta_min = fields.Float(allow_none=True)
+    eta_source = fields.String(
+        allow_none=True,
+        metadata={"description": "straight_line: an estimate; road: a road service's"},
+    )
     distance_km = fields.Float(allow_none=True)
+    eta_now_min = fields.Float(
+        allow_none=True, metadata={"description": "from the ambulance's last position"}
+    )
+    eta_now_source = fields.String(allow_none=True)
+    position_at = fields.AwareDateTime(
+        allow_none=True, metadata={"description": "when the ambulance was there"}
+    )
     explanation = fields.Dict()
     offered_at = fields.AwareDateTime()
     answer_by_at = fields.AwareDateTime()
@@ -333,6 +344,10 @@ class RankedOut(Schema):
 
     emergency_room = fields.Nested(EmergencyRoomOut)
     eta_min = fields.Float(allow_none=True)
+    eta_source = fields.String(
+        allow_none=True,
+        metadata={"description": "straight_line: an estimate; road: a road service's"},
+    )
     distance_km = fields.Float(allow_none=True)
     expected_min = fields.Float(metadata={"description": "expected minutes to a confirmed bed"})
     suitable = fields.Boolean(metadata={"description": "false: it is not asked by itself"})
@@ -419,9 +434,6 @@ class OfferOut(OfferBrief):
     basis = fields.String(
         allow_none=True,
         metadata={"description": "mark of what a decision rests on; send it with the decision"},
-    )
-    eta_now_min = fields.Float(
-        allow_none=True, metadata={"description": "from the ambulance's last position"}
     )
 
 

@@ -1,6 +1,7 @@
 // The control room's choice for one case: who suits it and why, pin, veto, assign, let it go on.
 
 import { actions, api, countdown, el, notice, number, press, roomName, serverNow, t, config } from "./page.js";
+import { eta } from "./patient.js";
 
 const SEEKING = new Set(["received", "offering", "unplaced"]);
 const rankings = new Map(); // case id to its rows, as of when somebody asked
@@ -100,7 +101,7 @@ function ranking(shown) {
               el("b", {}, roomName(row.emergency_room)),
               " ",
               t("choosing.expected", { n: number(row.expected_min) }),
-              row.eta_min === null ? null : ` · ${t("common.eta", { n: Math.round(row.eta_min) })}`,
+              row.eta_min === null ? null : ` · ${eta(row)}`,
               el("small", { class: "more" }, ` ${row.reasons.map((r) => r[config.language] ?? r.en).join("; ")}`),
             ),
           ),

@@ -10,11 +10,14 @@ import { calls, loadLog, takenBy, taking, wireLog } from "./control_log.js";
 import { drawMap } from "./map.js";
 import { feedLine, showShortages } from "./shortage.js";
 import { clinical, toggleBoxes } from "./clinical.js";
+import { eta, positionAge } from "./patient.js";
 import { heading, offers, stateWords } from "./show.js";
 import { muted, muteWords, ring, wireSound } from "./sound.js";
 
 const OVER = new Set(["closed", "cancelled"]);
 const UNCONFIRMED_MS = 15000;
+const POSITION_MS = 45000;
+const positions = new Map(); // by case: when its position was last asked for
 const CANCELLABLE = new Set(["received", "offering", "unplaced", "assigned", "acknowledged"]);
 
 const cases = new Map();
@@ -75,7 +78,14 @@ function onEvent(entry) {
   if (entry.type === "alarm.few_suitable") few.add(entry.case_id);
   if (["case.alarm_taken", "case.telephoned"].includes(entry.type)) loadLog(show);
   else if (entry.type.startsWith("message.")) loadMessages(entry.case_id, show);
-  else fetchCase(entry.case_id);
+  else if (entry.type !== "case.position" || positionDue(entry.case_id)) fetchCase(entry.case_id);
+}
+
+/** Ambulances tell more often where they are than a control room needs to read it. */
+function positionDue(id) {
+  if (Date.now() - (positions.get(id) ?? 0) < POSITION_MS) return false;
+  positions.set(id, Date.now());
+  return true;
 }
 
 /** The alarm that a case raises now, if any; it goes away with its reason. */
@@ -158,7 +168,7 @@ function card(shown) {
       {},
       heading(
         shown,
-        held ? el("p", {}, el("strong", {}, roomName(held.emergency_room))) : null,
+        held ? el("p", el("strong", roomName(held.emergency_room)), (held.eta_now_min ?? null) === null ? null : [" · ", eta(held), positionAge(held)]) : null,
         news ? el("span", { class: "badge" }, `${t("messages.title")} ${news}`) : null,
       ),
     ),

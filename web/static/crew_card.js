@@ -4,7 +4,7 @@ import { button, el, place, roomName, t, time, word } from "./page.js";
 import { guard } from "./guard.js";
 import { messages } from "./messages.js";
 import { findings, triage } from "./findings.js";
-import { identity, patientLine, vitals } from "./patient.js";
+import { eta, identity, patientLine, positionAge, vitals } from "./patient.js";
 import { call, heading, offers, stateWords } from "./show.js";
 
 export const OVER = new Set(["closed", "cancelled"]);
@@ -64,6 +64,7 @@ export function goingTo(shown) {
   const room = offer.emergency_room;
   const [path, words, style] = NEXT[shown.status];
   return [
+    shown.status !== "arrived" && el("p.way", eta(offer), positionAge(offer)),
     room.address && el("address", room.address),
     el("p.buttons", call(room.phone), route(room)),
     button("step", t(words), { case: shown.id, step: path, key: `${shown.id}-${path}` }, style),

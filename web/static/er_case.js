@@ -6,7 +6,7 @@ import { filmPanel, overlays, sizeStages } from "./er_film.js";
 import { rules, scores } from "./meaning.js";
 import { messages } from "./messages.js";
 import { findings, triage } from "./findings.js";
-import { acuity, identity, offerState, patientLine, vitals } from "./patient.js";
+import { acuity, eta, identity, offerState, patientLine, positionAge, vitals } from "./patient.js";
 
 const DELAYS_MIN = [5, 10, 15, 30];
 const WAITING = new Set(["requested", "received"]);
@@ -34,8 +34,7 @@ export function detail(offer, { unconfirmed }) {
 
 function header(offer, shown, held) {
   const waits = WAITING.has(offer.status);
-  const minutes = held ? (offer.eta_now_min ?? offer.eta_min) : offer.eta_min;
-  const known = minutes !== null && minutes !== undefined;
+  const known = (offer.eta_now_min ?? offer.eta_min ?? null) !== null;
   const late = waits && Date.parse(offer.answer_by_at) <= serverNow();
   const over = held && ["closed", "cancelled"].includes(shown?.status);
   const state = held && shown ? heldWords(shown, over) : offerState(offer);
@@ -47,8 +46,9 @@ function header(offer, shown, held) {
       ? el(
           "span",
           { class: "eta" },
-          t("common.eta", { n: Math.round(minutes) }),
+          eta(offer),
           offer.distance_km === null ? null : el("small", {}, ` ${number(offer.distance_km, 1)} km`),
+          positionAge(offer),
         )
       : null,
     waits

@@ -1,6 +1,6 @@
 // What is known of a patient and how urgent it is, in words. Nothing here asks the server anything.
 
-import { el, t, time, word } from "./page.js";
+import { el, seen, t, time, word } from "./page.js";
 
 /** Level 1 to 5 as number, colour and word. */
 export function acuity(level) {
@@ -16,6 +16,21 @@ export function acuity(level) {
 
 export function acuityWords(level) {
   return level ? t("case.acuity", { level, name: t(`acuity.${level}`) }) : t("case.acuity_none");
+}
+
+/** Minutes to an ER, from where the ambulance was last seen if it was, and how that is known. */
+export function eta(offer, group = "eta") {
+  const live = offer.eta_now_min ?? null;
+  const minutes = live ?? offer.eta_min ?? null;
+  if (minutes === null) return t("common.eta_unknown");
+  const source = live === null ? offer.eta_source : offer.eta_now_source;
+  return t(`common.${group}_${source === "road" ? "road" : "estimate"}`, { n: Math.round(minutes) });
+}
+
+/** How old the position is that an ETA was reckoned from; page.js keeps it true. */
+export function positionAge(offer) {
+  if ((offer.eta_now_min ?? null) === null) return null;
+  return el("small.quiet", " ", el("span", { "data-seen": offer.position_at }, seen(offer.position_at)));
 }
 
 /** "67 years, male: short of breath". */

@@ -1,13 +1,7 @@
 // How a case looks, the same for crew, ER and control room. Nothing here asks the server anything.
 
 import { countdown, el, roomName, t, time, word } from "./page.js";
-import { acuity, offerState } from "./patient.js";
-
-export function eta(offer) {
-  return offer.eta_min === null
-    ? t("common.eta_unknown")
-    : t("common.eta", { n: Math.round(offer.eta_min) });
-}
+import { acuity, eta, offerState, positionAge } from "./patient.js";
 
 const WAITING = new Set(["requested", "received"]);
 const ENDED_OFFERS = new Set(["rejected", "withdrawn", "expired"]);
@@ -39,7 +33,7 @@ function offerLine(offer) {
     "li",
     { class: `offer offer-${offer.status}`, "data-key": offer.id },
     el("span.offer-room", roomName(offer.emergency_room)),
-    el("span.offer-eta", eta(offer)),
+    el("span.offer-eta", eta(offer), positionAge(offer)),
     el("span.offer-state", offerState(offer), WAITING.has(offer.status) ? [" · ", countdown(offer.answer_by_at)] : null),
     offer.assigned_reason
       ? el("small.quiet", t("offer.assigned", { reason: offer.assigned_reason }))
