@@ -75,7 +75,8 @@ def ranking(case_id: UUID) -> list[dict[str, Any]]:
             {
                 "emergency_room": rooms[found.id],
                 "eta_min": found.eta_min,
-                "eta_source": found.eta_source,
+                "way": found.eta_source
+                and {"eta_min": found.eta_min, "source": found.eta_source, "position_at": None},
                 "distance_km": found.distance_km,
                 "expected_min": found.expected_min,
                 "suitable": found.excluded_reason is None,

@@ -44,6 +44,7 @@ from dispatch import (
 )
 from dispatch.access import GRANTING_OFFERS, Actor
 from dispatch.patients import Identity, IdentityState
+from dispatch.travel import TravelSource
 
 NOTICE = "AI output of research software, not a medical device: not for diagnosis."
 TOP = 3
@@ -237,8 +238,8 @@ def _offer(
         )
     }
     shown["explanation"] = explanation_picture(offer.explanation)
-    shown["eta_source"] = offer.explanation.get("eta_source")
-    shown |= _eta_now(session, settings, offer)
+    shown["way"] = way = _way(session, settings, offer)
+    shown["eta_now_min"] = way["eta_min"] if way and way["position_at"] else None
     shown["answer_by_at"] = offer.offered_at + timedelta(seconds=steps.unplaced_s)
     if actor is not None:
         del shown["explanation"]["set"]  # what it says of other ERs is none of this one's business
@@ -248,19 +249,20 @@ def _offer(
     return shown
 
 
-def _eta_now(session: Session, settings: Settings, offer: Offer) -> dict[str, Any]:
-    """The way from where the ambulance was last seen, and how old that is; nothing at the door,
-    without a position, or when the offer is over."""
+def _way(session: Session, settings: Settings, offer: Offer) -> dict[str, Any] | None:
+    """The way from where the ambulance was last seen; as it was when it was offered where that is
+    not known any more, or over."""
     case = offer.case
-    way = None
     if offer.status in GRANTING_OFFERS and case.status in UNDER_WAY:
         room = offer.emergency_room
-        way = road_times.now_from(session, settings, case, [room]).get(room.id)
-    return {
-        "eta_now_min": way.eta_min if way else None,
-        "eta_now_source": way.source if way else None,
-        "position_at": (case.position_at or case.received_at) if way else None,
-    }
+        now = road_times.now_from(session, settings, case, [room]).get(room.id)
+        if now is not None:
+            seen_at = case.position_at or case.received_at
+            return {"eta_min": now.eta_min, "source": now.source, "position_at": seen_at}
+    if offer.eta_min is None:
+        return None
+    source = offer.explanation.get("eta_source") or TravelSource.STRAIGHT_LINE
+    return {"eta_min": offer.eta_min, "source": source, "position_at": None}
 
 
 def image_picture(session: Session, image: Image, identity: bool) -> dict[str, Any]:

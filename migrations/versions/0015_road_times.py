@@ -31,7 +31,7 @@ def upgrade() -> None:
         sa.Column("square_row", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("square_column", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("emergency_room_id", sa.Uuid(), nullable=False),
-        sa.Column("duration_s", sa.Float(), nullable=True),
+        sa.Column("duration_s", sa.Double(), nullable=True),
         sa.Column("measured_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("duration_s >= 0", name=op.f("ck_road_times_duration_s")),
         sa.ForeignKeyConstraint(

@@ -154,8 +154,8 @@ def test_who_is_on_the_way_is_followed_by_road(city: City, loop: RoadTimesLoop, 
         er = city.er(opened[0].emergency_room_id)
         offer = session.get_one(Offer, opened[0].id)
         before = offer_picture(session, city.settings, er, offer)
-    assert before["eta_now_source"] is TravelSource.STRAIGHT_LINE  # a new square: not learnt yet
-    assert before["position_at"] is not None
+    assert before["way"]["source"] is TravelSource.STRAIGHT_LINE  # a new square: not learnt yet
+    assert before["way"]["position_at"] is not None
     service.seconds = lambda n: 300.0
     assert loop.look() == 1
     with city.record.write() as session:
@@ -167,8 +167,8 @@ def test_who_is_on_the_way_is_followed_by_road(city: City, loop: RoadTimesLoop, 
             for o in case_picture(session, city.settings, city.control, case)["offers"]
             if o["status"] == "accepted"
         ]
-    assert (after["eta_now_min"], after["eta_now_source"]) == (5.0, TravelSource.ROAD)
-    assert theirs[0]["eta_now_min"] == 5.0  # the same on the control room's screen
+    assert (after["way"]["eta_min"], after["way"]["source"]) == (5.0, TravelSource.ROAD)
+    assert theirs[0]["way"]["eta_min"] == 5.0  # the same on the control room's screen
     city.do(transport.arrive, city.settings, city.crew, case_id)
     assert loop.look() == 0
     with city.record.write() as session:

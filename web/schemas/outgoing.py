@@ -292,6 +292,20 @@ class DuplicateOut(Schema):
     emergency_room = fields.Nested(EmergencyRoomOut, allow_none=True)
 
 
+class WayOut(Schema):
+    """How long an ambulance needs to an ER."""
+
+    eta_min = fields.Float()
+    source = fields.String(
+        metadata={"description": "straight_line: an estimate; road: a road service's word"}
+    )
+    position_at = fields.AwareDateTime(
+        allow_none=True,
+        metadata={"description": "when the ambulance was seen where this way begins; null: as it "
+        "was when the ER was asked"},
+    )  # fmt: skip
+
+
 class OfferBrief(Schema):
     """One ER's answer as the crew sees it."""
 
@@ -302,18 +316,11 @@ class OfferBrief(Schema):
     rank = fields.Integer()
     status = fields.Enum(OfferStatus, by_value=True)
     eta_min = fields.Float(allow_none=True)
-    eta_source = fields.String(
-        allow_none=True,
-        metadata={"description": "straight_line: an estimate; road: a road service's"},
-    )
     distance_km = fields.Float(allow_none=True)
     eta_now_min = fields.Float(
         allow_none=True, metadata={"description": "from the ambulance's last position"}
     )
-    eta_now_source = fields.String(allow_none=True)
-    position_at = fields.AwareDateTime(
-        allow_none=True, metadata={"description": "when the ambulance was there"}
-    )
+    way = fields.Nested(WayOut, allow_none=True)
     explanation = fields.Dict()
     offered_at = fields.AwareDateTime()
     answer_by_at = fields.AwareDateTime()
@@ -344,10 +351,7 @@ class RankedOut(Schema):
 
     emergency_room = fields.Nested(EmergencyRoomOut)
     eta_min = fields.Float(allow_none=True)
-    eta_source = fields.String(
-        allow_none=True,
-        metadata={"description": "straight_line: an estimate; road: a road service's"},
-    )
+    way = fields.Nested(WayOut, allow_none=True)
     distance_km = fields.Float(allow_none=True)
     expected_min = fields.Float(metadata={"description": "expected minutes to a confirmed bed"})
     suitable = fields.Boolean(metadata={"description": "false: it is not asked by itself"})

@@ -60,11 +60,7 @@ function caseOf() {
         ? { latitude: position.latitude, longitude: position.longitude }
         : undefined,
       vitals: vitalsOf(form),
-      patient: withoutGaps({
-        name: fields.get("patient_name").trim(),
-        identifier: fields.get("patient_identifier").trim(),
-        phone: fields.get("patient_phone").trim(),
-      }),
+      patient: withoutGaps(Object.fromEntries(["name", "identifier", "phone"].map((name) => [name, fields.get(`patient_${name}`).trim()]))),
     }) ?? {}
   );
 }

@@ -101,7 +101,7 @@ function ranking(shown) {
               el("b", {}, roomName(row.emergency_room)),
               " ",
               t("choosing.expected", { n: number(row.expected_min) }),
-              row.eta_min === null ? null : ` · ${eta(row)}`,
+              [" · ", eta(row)],
               el("small", { class: "more" }, ` ${row.reasons.map((r) => r[config.language] ?? r.en).join("; ")}`),
             ),
           ),

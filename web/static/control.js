@@ -10,7 +10,7 @@ import { calls, loadLog, takenBy, taking, wireLog } from "./control_log.js";
 import { drawMap } from "./map.js";
 import { feedLine, showShortages } from "./shortage.js";
 import { clinical, toggleBoxes } from "./clinical.js";
-import { eta, positionAge } from "./patient.js";
+import { eta } from "./patient.js";
 import { heading, offers, stateWords } from "./show.js";
 import { muted, muteWords, ring, wireSound } from "./sound.js";
 
@@ -168,7 +168,7 @@ function card(shown) {
       {},
       heading(
         shown,
-        held ? el("p", el("strong", roomName(held.emergency_room)), (held.eta_now_min ?? null) === null ? null : [" · ", eta(held), positionAge(held)]) : null,
+        held ? el("p", el("strong", roomName(held.emergency_room)), !shown.arrived_at && [" · ", eta(held)]) : null,
         news ? el("span", { class: "badge" }, `${t("messages.title")} ${news}`) : null,
       ),
     ),

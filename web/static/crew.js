@@ -60,7 +60,7 @@ function onEvent(entry) {
 
 function show() {
   paint(place("outbox"), [
-    lasting() ? null : el("p.note.warn", t("crew.outbox_fleeting")),
+    !lasting() && el("p.note.warn", t("crew.outbox_fleeting")),
     out.outbox.map(waitingToBeSent),
   ]);
   const list = [...cases.values()].sort(
@@ -84,13 +84,14 @@ function show() {
 /** What a crew must be told of a case before anything else, as alarm() wants it. */
 function needsConfirming(shown) {
   const seen = button("alarmSeen", t("crew.alarm_seen"), {}, "acknowledge");
+  const look = button("alarmLook", t("crew.alarm_look"), {}, "link");
   const make = (kind, key, title, ...content) => ({ kind, key: `${shown.id}-${kind}-${key}`, title, content });
   const counter = counters(shown)[0];
   if (shown.status === "assigned" && holder(shown)) {
     const name = roomName(holder(shown).emergency_room);
-    return make("assigned", shown.assigned_at, t("crew.acknowledge_hint", { name }), goingTo(shown), button("alarmLook", t("crew.alarm_look"), {}, "link"));
+    return make("assigned", shown.assigned_at, t("crew.acknowledge_hint", { name }), goingTo(shown), look);
   }
-  if (counter) return make("counter", counter.dataset.key, t("crew.alarm_counter"), counter, button("alarmLook", t("crew.alarm_look"), {}, "link"));
+  if (counter) return make("counter", counter.dataset.key, t("crew.alarm_counter"), counter, look);
   if (shown.status === "unplaced") return make("unplaced", shown.round, t("case.status.unplaced"), phones(shown, rooms), seen);
   return lost.has(shown.id) ? make("lost", shown.assigned_at, t("crew.alarm_lost"), seen) : null;
 }
@@ -117,18 +118,17 @@ function waitingToBeSent(entry) {
           : el("p.busy", t("crew.outbox_sending"));
   return el(
     "article",
-    { class: entry.refused ? "card outbox refused" : "card outbox", "data-key": entry.id },
+    { class: `card outbox ${entry.refused ? "refused" : ""}`, "data-key": entry.id },
     el("h3", t(entry.caseId ? "crew.outbox_film" : "crew.outbox")),
     ticks({ sent: entry.state === "sending" || entry.caseId, received: entry.caseId }),
     said,
-    entry.refused
-      ? el(
+    entry.refused &&
+      el(
           "div.buttons",
           filmProblem && does("withoutFilm", t("crew.outbox_without_film"), "primary"),
           does("editEntry", t(filmProblem ? "crew.outbox_other_film" : "crew.outbox_edit")),
           does("discardEntry", t("crew.outbox_discard"), "link"),
-        )
-      : null,
+        ),
   );
 }
 
@@ -177,15 +177,15 @@ actions.discardEntry = ({ dataset }) => out.takeOut(dataset.entry);
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
+  const { case: id, post } = form.dataset;
+  if (!id) return;
+  event.preventDefault();
+  if (!form.reportValidity()) return;
   const sender = form.querySelector("button[type=submit]");
-  const id = form.dataset.case;
-  if ("cancel" in form.dataset) {
-    event.preventDefault();
-    if (form.reportValidity()) change(sender, "POST", `/cases/${id}/cancel`, { reason: form.elements.reason.value }, id);
-  } else if ("update" in form.dataset) {
-    event.preventDefault();
+  if (post) change(sender, "POST", `/cases/${id}/${post}`, Object.fromEntries(new FormData(form)), id);
+  else {
     const vitals = vitalsOf(form);
-    if (!form.reportValidity() || !vitals) return;
+    if (!vitals) return;
     change(sender, "PATCH", `/cases/${id}`, { vitals }, id).then((problem) => {
       if (problem) return;
       form.reset();

@@ -4,7 +4,7 @@ import { button, el, place, roomName, t, time, word } from "./page.js";
 import { guard } from "./guard.js";
 import { messages } from "./messages.js";
 import { findings, triage } from "./findings.js";
-import { eta, identity, patientLine, positionAge, vitals } from "./patient.js";
+import { eta, identity, patientLine, vitals } from "./patient.js";
 import { call, heading, offers, stateWords } from "./show.js";
 
 export const OVER = new Set(["closed", "cancelled"]);
@@ -64,7 +64,7 @@ export function goingTo(shown) {
   const room = offer.emergency_room;
   const [path, words, style] = NEXT[shown.status];
   return [
-    shown.status !== "arrived" && el("p.way", eta(offer), positionAge(offer)),
+    shown.status !== "arrived" && el("p.way", eta(offer)),
     room.address && el("address", room.address),
     el("p.buttons", call(room.phone), route(room)),
     button("step", t(words), { case: shown.id, step: path, key: `${shown.id}-${path}` }, style),
@@ -141,7 +141,7 @@ export function phones(shown, rooms) {
   return el(
     "section.phone-card",
     el("strong", t("crew.phone_card")),
-    el("ul", list.map((room) => el("li", el("a", { href: `tel:${room.phone}`, class: "button" }, `${roomName(room)} ${room.phone}`)))),
+    el("ul", list.map((room) => el("li", el("a.button", { href: `tel:${room.phone}` }, `${roomName(room)} ${room.phone}`)))),
     el("p.quiet", t("crew.phone_goes_on")),
   );
 }
@@ -169,15 +169,13 @@ function timeline(shown, receipt, network) {
   const hash = receipt?.image_sha256?.slice(0, 12);
   return el(
     "section.timeline",
-    el("p.receipt", t("case.receipt", { time: time(shown.received_at) }), " ", network, hash ? el("small", ` ${t("case.receipt_hash", { hash })}`) : null),
+    el("p.receipt", t("case.receipt", { time: time(shown.received_at) }), " ", network, hash && el("small", ` ${t("case.receipt_hash", { hash })}`)),
     el("ol", steps.map(([name, at]) => el("li", el("time", { datetime: at }, time(at)), " ", stateWords(shown, name)))),
-    shown.position_at && !OVER.has(shown.status) && !shown.arrived_at && el("p.quiet", t("crew.position_sent", { time: time(shown.position_at) })),
     OVER.has(shown.status) && shown.ended_reason && el("p.quiet", shown.ended_reason),
   );
 }
 
 function onTheWay(shown) {
-  const cancellable = SEEKING.has(shown.status) || ["assigned", "acknowledged"].includes(shown.status);
   return el(
     "div.more-actions",
     el("details", { "data-key": `${shown.id}-update` }, el("summary.link", t("crew.update")), form("update", shown)),
@@ -187,9 +185,8 @@ function onTheWay(shown) {
       t(shown.image ? "crew.film_replace" : "crew.film_add"),
       el("input", { type: "file", accept: "image/png,image/jpeg,.dcm,application/dicom", "data-film-of": shown.id }),
     ),
-    cancellable
-      ? el("details", { "data-key": `${shown.id}-cancel` }, el("summary.link.danger", t("crew.cancel")), form("cancel", shown))
-      : null,
+    !["en_route", "arrived"].includes(shown.status) &&
+      el("details", { "data-key": `${shown.id}-cancel` }, el("summary.link.danger", t("crew.cancel")), form("cancel", shown)),
   );
 }
 

@@ -5,7 +5,7 @@
 import { actions, api, config, countdown, el, notice, paint, press, Problem, session, t, time } from "./page.js";
 import { follow, heard } from "./live.js";
 import { loadMessages, unread, wireMessages } from "./messages.js";
-import { acuity, acuityWords, eta, offerState, patientLine } from "./patient.js";
+import { acuity, acuityWords, offerState, patientLine } from "./patient.js";
 import { bar, keepRoom, wireBar } from "./er_bar.js";
 import { afterPaint, detail, wireCase } from "./er_case.js";
 import { ring } from "./sound.js";
@@ -150,6 +150,10 @@ function list(id, rows, make, none) {
   paint(place(id), rows.length ? el("ol", { class: "rows" }, rows.map(make)) : el("p", { class: "quiet empty" }, t(none)));
 }
 
+function minutes({ way }) {
+  return way ? t(`common.minutes_${way.source}`, { n: Math.round(way.eta_min) }) : "–";
+}
+
 function rowOf(offer, ...parts) {
   const current = offer.id === selected;
   return el(
@@ -172,7 +176,7 @@ function row(offer) {
     offer,
     acuity(shown.acuity),
     el("span", { class: "row-who" }, patientLine(shown)),
-    el("span", { class: "row-when" }, el("b", {}, eta(offer, "minutes")), el("small", {}, state)),
+    el("span", { class: "row-when" }, el("b", {}, minutes(offer)), el("small", {}, state)),
     news ? el("span", { class: "badge" }, news) : null,
   );
 }

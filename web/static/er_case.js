@@ -6,7 +6,7 @@ import { filmPanel, overlays, sizeStages } from "./er_film.js";
 import { rules, scores } from "./meaning.js";
 import { messages } from "./messages.js";
 import { findings, triage } from "./findings.js";
-import { acuity, eta, identity, offerState, patientLine, positionAge, vitals } from "./patient.js";
+import { acuity, eta, identity, offerState, patientLine, vitals } from "./patient.js";
 
 const DELAYS_MIN = [5, 10, 15, 30];
 const WAITING = new Set(["requested", "received"]);
@@ -34,7 +34,7 @@ export function detail(offer, { unconfirmed }) {
 
 function header(offer, shown, held) {
   const waits = WAITING.has(offer.status);
-  const known = (offer.eta_now_min ?? offer.eta_min ?? null) !== null;
+  const known = offer.way;
   const late = waits && Date.parse(offer.answer_by_at) <= serverNow();
   const over = held && ["closed", "cancelled"].includes(shown?.status);
   const state = held && shown ? heldWords(shown, over) : offerState(offer);
@@ -48,7 +48,6 @@ function header(offer, shown, held) {
           { class: "eta" },
           eta(offer),
           offer.distance_km === null ? null : el("small", {}, ` ${number(offer.distance_km, 1)} km`),
-          positionAge(offer),
         )
       : null,
     waits

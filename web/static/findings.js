@@ -53,12 +53,7 @@ export function known(number) {
 
 /** A share as the page's language writes it. */
 export function percent(share) {
-  const digits = share > 0 && share < 0.1 ? 1 : 0;
-  return share.toLocaleString(config.locale, {
-    style: "percent",
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  });
+  return `${number(share * 100, share > 0 && share < 0.1 ? 1 : 0)}%`;
 }
 
 /** A score, or a probability where it is one. */

@@ -51,7 +51,7 @@ export function signedOut() {
   paint(
     lost,
     el("strong", t("connection.signed_out")),
-    el("a", { href: `/sign-in${location.search}`, class: "button" }, t("sign_in.title")),
+    el("a.button", { href: `/sign-in${location.search}` }, t("sign_in.title")),
   );
 }
 

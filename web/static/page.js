@@ -206,17 +206,14 @@ export function countdown(until) {
   return el("span", { class: over ? "countdown over" : "countdown", "data-until": until }, left(until));
 }
 
-/** How long ago an ambulance was where it was seen. */
+/** How old an ambulance's position is; the ticker below keeps it true. */
 export function seen(at) {
-  const minutes = Math.max(0, Math.floor((serverNow() - Date.parse(at)) / 60000));
-  return minutes ? t("common.position_age", { n: minutes }) : t("common.position_fresh");
+  const n = Math.floor((serverNow() - Date.parse(at)) / 60000);
+  return t(n > 0 ? "common.position_age" : "common.position_fresh", { n });
 }
 
 setInterval(() => {
-  for (const node of document.querySelectorAll("[data-seen]")) {
-    const words = seen(node.dataset.seen);
-    if (node.textContent !== words) node.textContent = words;
-  }
+  for (const node of document.querySelectorAll("[data-seen]")) node.textContent = seen(node.dataset.seen);
   for (const node of document.querySelectorAll("[data-until]")) {
     node.textContent = left(node.dataset.until);
     node.classList.toggle("over", Date.parse(node.dataset.until) <= serverNow());

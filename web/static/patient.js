@@ -18,19 +18,11 @@ export function acuityWords(level) {
   return level ? t("case.acuity", { level, name: t(`acuity.${level}`) }) : t("case.acuity_none");
 }
 
-/** Minutes to an ER, from where the ambulance was last seen if it was, and how that is known. */
-export function eta(offer, group = "eta") {
-  const live = offer.eta_now_min ?? null;
-  const minutes = live ?? offer.eta_min ?? null;
-  if (minutes === null) return t("common.eta_unknown");
-  const source = live === null ? offer.eta_source : offer.eta_now_source;
-  return t(`common.${group}_${source === "road" ? "road" : "estimate"}`, { n: Math.round(minutes) });
-}
-
-/** How old the position is that an ETA was reckoned from; page.js keeps it true. */
-export function positionAge(offer) {
-  if ((offer.eta_now_min ?? null) === null) return null;
-  return el("small.quiet", " ", el("span", { "data-seen": offer.position_at }, seen(offer.position_at)));
+/** How long the way to an ER takes, how that is known, and how old the position is that it is from. */
+export function eta({ way }) {
+  if (!way) return t("common.eta_unknown");
+  const at = way.position_at;
+  return [t(`common.eta_${way.source}`, { n: Math.round(way.eta_min) }), at && el("small.quiet", " ", el("span", { "data-seen": at }, seen(at)))];
 }
 
 /** "67 years, male: short of breath". */
@@ -96,7 +88,7 @@ export function vitals(signs, points = () => null) {
           el(
             "dd",
             el("b", value ?? "–"),
-            value === null || value === undefined ? null : el("small", ` ${unit}`),
+            (value ?? null) !== null && el("small", ` ${unit}`),
             more && el("small.more", more, name === "spo2_percent" ? points("on_oxygen") : null),
             earlier.has(name) && el("small.more", t("vitals.earlier")),
           ),

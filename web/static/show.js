@@ -1,7 +1,7 @@
 // How a case looks, the same for crew, ER and control room. Nothing here asks the server anything.
 
 import { countdown, el, roomName, t, time, word } from "./page.js";
-import { acuity, eta, offerState, positionAge } from "./patient.js";
+import { acuity, eta, offerState } from "./patient.js";
 
 const WAITING = new Set(["requested", "received"]);
 const ENDED_OFFERS = new Set(["rejected", "withdrawn", "expired"]);
@@ -33,11 +33,9 @@ function offerLine(offer) {
     "li",
     { class: `offer offer-${offer.status}`, "data-key": offer.id },
     el("span.offer-room", roomName(offer.emergency_room)),
-    el("span.offer-eta", eta(offer), positionAge(offer)),
+    el("span.offer-eta", eta(offer)),
     el("span.offer-state", offerState(offer), WAITING.has(offer.status) ? [" · ", countdown(offer.answer_by_at)] : null),
-    offer.assigned_reason
-      ? el("small.quiet", t("offer.assigned", { reason: offer.assigned_reason }))
-      : null,
+    offer.assigned_reason && el("small.quiet", t("offer.assigned", { reason: offer.assigned_reason })),
   );
 }
 
@@ -72,7 +70,5 @@ export function call(phone) {
 
 /** What became of the patient, as the ER told the crew. */
 export function outcome(told) {
-  return told
-    ? el("p.note.good.outcome-told", `${t("case.outcome")} `, el("strong", told.diagnosis), ` · ${word("disposition", told.disposition)} · ${time(told.recorded_at)}`)
-    : null;
+  return told && el("p.note.good.outcome-told", `${t("case.outcome")} `, el("strong", told.diagnosis), ` · ${word("disposition", told.disposition)} · ${time(told.recorded_at)}`);
 }
