@@ -89,7 +89,7 @@ def reassess(session: Session, settings: Settings, case: Case, why: str) -> None
     tell_crew(session, case, "case.amended", why=why, acuity_before=before, missing=missing)
     tell_granted(session, case, "offer.amended", why=why, acuity_before=before, missing=missing)
     if (worse or more) and case.status in SEARCHING:
-        tell_round(session, case, amend.ask_one_more(session, settings, case, now))
+        offers.tell_round(session, case, amend.ask_one_more(session, settings, case, now))
     if worse and case.status in SEARCHING and case.deadline_at is not None:
         due = _next_look(case, settings.steps(result.acuity))  # an urgent case is not left to wait
         case.deadline_at = max(now, min(case.deadline_at, due))
@@ -114,7 +114,7 @@ def _begin(session: Session, settings: Settings, case: Case, now: datetime) -> N
     if _control_room_first(session, settings, case, now):
         return
     open_search(session, settings, case, now)
-    tell_round(session, case, offers.open_round(session, settings, case, now))
+    offers.tell_round(session, case, offers.open_round(session, settings, case, now))
     if not offers.open_offers(session, case.id):
         _unplaced(session, settings, case, now)
 
@@ -198,7 +198,7 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
         end_offers(session, case, tired, OfferStatus.EXPIRED, SYSTEM, Ended.NO_ANSWER.value)
         new = offers.open_round(session, settings, case, now)
         if new:
-            tell_round(session, case, new)
+            offers.tell_round(session, case, new)
         if (unplaced_at <= now or not (new or waiting)) and case.status is CaseStatus.OFFERING:
             _unplaced(session, settings, case, now)
         elif not (new or waiting):
@@ -294,18 +294,6 @@ def _unplaced(session: Session, settings: Settings, case: Case, now: datetime) -
             {"name": room.name, "name_ko": room.name_ko, "phone": room.phone} for room in rooms[:6]
         ],
     )
-
-
-def tell_round(session: Session, case: Case, opened: list[Offer]) -> None:
-    """Tell crew and control room whom a round asks; nothing when it asks nobody."""
-    if opened:
-        tell_crew(
-            session,
-            case,
-            "case.offering",
-            round=case.round,
-            emergency_room_ids=[str(o.emergency_room_id) for o in opened],
-        )
 
 
 def _remind_crew(session: Session, settings: Settings, case: Case, now: datetime) -> None:

@@ -65,7 +65,10 @@ def ask_one_more(session: Session, settings: Settings, case: Case, now: datetime
         .select_from(Offer)
         .where(Offer.case_id == case.id, Offer.round == case.round)
     )
-    if not opened or (in_round or 0) > settings.offers_per_round:
+    of_round = settings.offers_per_round
+    if settings.replace_declined:  # each no of this round may have brought one
+        of_round += len(offers.declined_in_round(session, case))
+    if not opened or (in_round or 0) > of_round:
         return []
     fresh = [r for r in offers.candidates(session, settings, case, now) if r.id not in asked]
     chosen = routing.choose(offers.rank(session, settings, case, fresh, now), 1)

@@ -187,7 +187,7 @@ def _ask(
     last = session.scalar(
         select(func.max(Offer.rank)).where(Offer.case_id == case.id, Offer.round == case.round)
     )
-    advance.tell_round(
+    offers.tell_round(
         session, case, offers.ask(session, settings, case, ranked, now, first_rank=(last or 0) + 1)
     )
 

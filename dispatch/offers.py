@@ -299,6 +299,8 @@ def decide(
             reason_code=reason_code,
             delay_min=delay_min,
         )
+        if decision is Decision.REJECT and settings.replace_declined and not due:
+            _replace(session, settings, case, now)
     return offer
 
 
@@ -390,6 +392,18 @@ def unanswered(session: Session, case_id: UUID) -> list[Offer]:
     return [o for o in open_offers(session, case_id) if o.status in UNANSWERED_OFFERS]
 
 
+def declined_in_round(session: Session, case: Case) -> list[Offer]:
+    """Offers of a case's present round to which the answer was no."""
+    found = session.scalars(
+        select(Offer).where(
+            Offer.case_id == case.id,
+            Offer.round == case.round,
+            Offer.status == OfferStatus.REJECTED,
+        )
+    )
+    return list(found)
+
+
 def hold(
     session: Session,
     settings: Settings,
@@ -420,6 +434,39 @@ def hold(
         emergency_room_id=str(offer.emergency_room_id),
     )
     tell_emergency_room(session, offer, "offer.accepted", case)
+
+
+def _replace(session: Session, settings: Settings, case: Case, now: datetime) -> None:
+    """Ask the next best ER beside the open offers, so that a no does not cost the round's end.
+
+    Only one that was never asked and may be; when nobody is left, the round goes on without.
+    """
+    missing = settings.offers_per_round - len(unanswered(session, case.id))
+    if missing < 1 or case.status not in {CaseStatus.OFFERING, CaseStatus.UNPLACED}:
+        return
+    asked = _times_asked(session, case.id)
+    fresh = [room for room in candidates(session, settings, case, now) if room.id not in asked]
+    chosen = routing.choose_set(
+        rank(session, settings, case, fresh, now), 1, pinned=directives.pinned(session, case.id)
+    )
+    may = [choice for choice in chosen.rooms if choice.excluded_reason is None][:1]
+    last = session.scalar(
+        select(func.max(Offer.rank)).where(Offer.case_id == case.id, Offer.round == case.round)
+    )
+    opened = ask(session, settings, case, may, now, first_rank=(last or 0) + 1)
+    tell_round(session, case, opened)
+
+
+def tell_round(session: Session, case: Case, opened: Sequence[Offer]) -> None:
+    """Tell crew and control room whom a round asks; nothing when it asks nobody."""
+    if opened:
+        tell_crew(
+            session,
+            case,
+            "case.offering",
+            round=case.round,
+            emergency_room_ids=[str(o.emergency_room_id) for o in opened],
+        )
 
 
 def _search_again(

@@ -25,6 +25,8 @@ class Policy(StrEnum):
     NEAREST_THREE = "nearest_three"
     PHONE = "phone"
     OURS = "ours"
+    OURS_REPLACING = "ours_replacing"
+    NEAREST_REPLACING = "nearest_replacing"
     WITHOUT_LEARNING = "without_learning"
     WITHOUT_SETS = "without_sets"
 
@@ -33,9 +35,21 @@ POLICY_TEXT: dict[Policy, dict[str, str]] = {
     Policy.NEAREST_THREE: {"en": "Nearest three", "ko": "가장 가까운 3곳"},
     Policy.PHONE: {"en": "Nearest, one after another by phone", "ko": "가까운 순 전화"},
     Policy.OURS: {"en": "Ours", "ko": "본 시스템"},
+    Policy.OURS_REPLACING: {
+        "en": "Ours, a no replaced at once",
+        "ko": "본 시스템, 거절 즉시 대체 요청",
+    },
+    Policy.NEAREST_REPLACING: {
+        "en": "Nearest three, a no replaced at once",
+        "ko": "가장 가까운 3곳, 거절 즉시 대체 요청",
+    },
     Policy.WITHOUT_LEARNING: {"en": "Ours without learning", "ko": "학습 제외"},
     Policy.WITHOUT_SETS: {"en": "Ours without sets", "ko": "조합 최적화 제외"},
 }
+
+NEAREST = frozenset({Policy.NEAREST_THREE, Policy.NEAREST_REPLACING, Policy.PHONE})
+REPLACING = frozenset({Policy.OURS_REPLACING, Policy.NEAREST_REPLACING})
+"""As dispatch/offers.py does with GOLDENTIME_REPLACE_DECLINED."""
 
 Odds = Mapping[tuple[int, UUID], Counts]
 """Learnt answers by hour of the week (ALL_HOURS: all) and emergency room."""
@@ -48,15 +62,16 @@ def pick(
     rooms: Sequence[Room],
     odds: Odds,
     answer_within_s: float,
+    at_a_time: int = ASKED_AT_A_TIME,
 ) -> list[Room]:
     """Whom a policy asks next among the rooms that may be asked."""
-    if policy in {Policy.NEAREST_THREE, Policy.PHONE}:
+    if policy in NEAREST:
         open_rooms = [room for room in rooms if not room.on_diversion] or list(rooms)
         nearest = sorted(
             open_rooms,
             key=lambda r: (travel.great_circle_km(call.position, r.position), r.number),
         )
-        return nearest[: 1 if policy is Policy.PHONE else ASKED_AT_A_TIME]
+        return nearest[: 1 if policy is Policy.PHONE else at_a_time]
     now = world.now()
     known: Odds = {} if policy is Policy.WITHOUT_LEARNING else odds
     ranked = routing.rank(
@@ -71,9 +86,9 @@ def pick(
     )
     if policy is Policy.WITHOUT_SETS:
         chosen = [r for r in ranked if r.excluded_reason is None] or list(ranked)
-        chosen = chosen[:ASKED_AT_A_TIME]
+        chosen = chosen[:at_a_time]
     else:
-        chosen = routing.choose(ranked, ASKED_AT_A_TIME)
+        chosen = routing.choose(ranked, at_a_time)
     return [world.rooms[r.id.int - 1] for r in chosen]
 
 

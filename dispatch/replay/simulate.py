@@ -22,7 +22,7 @@ from broker.settings import EscalationSteps, Settings
 from dispatch import behaviour, travel, triage
 from dispatch.behaviour import ALL_HOURS, Counts, hour_of_week
 from dispatch.news2 import Consciousness, VitalSigns
-from dispatch.replay.policies import Odds, Policy, pick
+from dispatch.replay.policies import ASKED_AT_A_TIME, REPLACING, Odds, Policy, pick
 from dispatch.replay.scenario import Parameters
 from dispatch.replay.world import Call, Kind, Process, Room, World, chance, place
 from dispatch.triage import FindingFact, TriageCase
@@ -166,7 +166,11 @@ class _City:
             asked = self._open_round(search, steps)
             opened = self.env.now
             widen_at = opened + steps.widen_s / 60
+            search.declined = 0
             while call.room is None:
+                if self.policy in REPLACING and search.declined and search.waiting():
+                    self._open_round(search, steps, search.declined)
+                search.declined = 0
                 if self.env.now - began >= steps.unplaced_s / 60 - 1e-9:
                     call.unplaced = True
                 if self.env.now >= widen_at - 1e-9 or (asked and not search.waiting()):
@@ -178,12 +182,15 @@ class _City:
                 yield search.heard | wake
         search.over = True
 
-    def _open_round(self, search: _Search, steps: EscalationSteps) -> bool:
+    def _open_round(
+        self, search: _Search, steps: EscalationSteps, at_a_time: int = ASKED_AT_A_TIME
+    ) -> bool:
         may = self._candidates(search)
         if not may:
             return False
         call = search.call
-        for room in pick(self.policy, self.world, call, may, self.odds, steps.widen_s):
+        picked = pick(self.policy, self.world, call, may, self.odds, steps.widen_s, at_a_time)
+        for room in picked:
             times = call.asked.get(room.id, 0)
             call.asked[room.id] = times + 1
             call.contacts += 1
@@ -242,6 +249,7 @@ class _City:
             search.ended.succeed()
         else:
             search.said_no[room.number] = self.env.now
+            search.declined += 1
         search.tell()
 
     def _silent(self, search: _Search, room: Room, offered: float) -> None:
@@ -295,6 +303,7 @@ class _Search:
         self.env, self.call = env, call
         self.open: dict[int, float] = {}
         self.said_no: dict[int, float] = {}
+        self.declined = 0
         self.heard = env.event()
         self.ended = env.event()
         self.over = False

@@ -6,9 +6,10 @@ what everybody else's offers become. It must agree with the record after every s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, settings as hypothesis_settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -148,6 +149,10 @@ class Life(RuleBasedStateMachine):
         assert done == (status == "rejected" or (status in OPEN and told.status in SEEKING))
         if done:
             told.offers[offer.id] = "rejected"
+            replaced = self._new_offers(told)
+            others = sum(status in {"requested", "received"} for status in told.offers.values())
+            assert len(replaced) <= 1
+            assert not replaced or others <= self.city.settings.offers_per_round
 
     @rule(n=which, m=which)
     def the_er_gives_it_back(self, n: int, m: int) -> None:
@@ -263,10 +268,16 @@ class Life(RuleBasedStateMachine):
 
     def _search_again(self, told: Told, offer: Offer) -> None:
         told.status, told.offers[offer.id] = "offering", "withdrawn"
-        for new in self.city.offers(told.id):
-            if new.id not in told.offers:
-                assert new.status == "requested"
-                told.offers[new.id] = "requested"
+        self._new_offers(told)
+
+    def _new_offers(self, told: Told) -> list[UUID]:
+        """Learn of the offers that a step opened."""
+        new = [offer for offer in self.city.offers(told.id) if offer.id not in told.offers]
+        for offer in new:
+            assert offer.status == "requested"
+            assert told.status in {"offering", "unplaced"}
+            told.offers[offer.id] = "requested"
+        return [offer.id for offer in new]
 
     def _step(self, told: Told, step: str) -> None:
         settings, crew = self.city.settings, self.city.crew
@@ -290,11 +301,13 @@ class Life(RuleBasedStateMachine):
         return True
 
 
-def test_every_life_is_legal(record: Record, long_run: bool):
+@pytest.mark.parametrize("replacing", [False, True])
+def test_every_life_is_legal(record: Record, long_run: bool, replacing: bool):
+    record.settings = replace(record.settings, replace_declined=replacing)
     run_state_machine_as_test(
         type("LifeHere", (Life,), {"record": record}),
         settings=hypothesis_settings(
-            max_examples=200 if long_run else 8,
+            max_examples=200 if long_run else 5,
             stateful_step_count=50 if long_run else 20,
             deadline=None,
             database=None,

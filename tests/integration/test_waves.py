@@ -5,6 +5,7 @@ Time passes by setting the rows back; the clock that judges is the database's.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -129,6 +130,28 @@ def test_when_everybody_declines_the_alarm_is_at_once(record: Record):
     again = city.offers(case_id, OfferStatus.REQUESTED)
     assert len(again) == 3
     assert city.case(case_id).status is CaseStatus.UNPLACED
+
+
+def test_a_no_is_replaced_at_once_where_that_is_set(record: Record):
+    record.settings = replace(record.settings, replace_declined=True)
+    city = City.found(record, rooms=5)
+    case_id, opened = city.offered()
+    due_at = city.case(case_id).deadline_at
+    city.decide(opened[0], Decision.REJECT, reason_code=FULL)
+    fourth = city.offers(case_id)[3]
+    assert (fourth.emergency_room_id, fourth.round, fourth.rank) == (city.rooms[3], 1, 4)
+    assert city.er_heard(city.rooms[3]) == ["offer.requested"]
+    assert city.case(case_id).deadline_at == due_at  # the round's clock goes on
+    city.decide(opened[0], Decision.REJECT, reason_code=FULL)  # the same answer twice is one
+    assert len(city.offers(case_id)) == 4
+    for offer in (opened[1], fourth):
+        city.decide(offer, Decision.REJECT, reason_code=FULL)
+    assert len(city.offers(case_id)) == 5  # nobody is left: the round goes on with whom it has
+    pass_and_look(city, case_id, 0)
+    assert len(city.offers(case_id, OfferStatus.REQUESTED)) == 2
+    city.decide(opened[2], Decision.ACCEPT)
+    assert city.offers(case_id, OfferStatus.REQUESTED) == []
+    city.check()
 
 
 def test_a_city_without_ers(record: Record):
