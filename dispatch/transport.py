@@ -7,7 +7,7 @@ step twice is one step; a step that the present state does not allow is a 409 wi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,10 +17,21 @@ from broker import database, events
 from broker.errors import Conflict
 from broker.lifecycle import TERMINAL_CASES, CaseStatus, OfferStatus
 from broker.settings import Settings
-from broker.tables import Case
+from broker.tables import Case, EmergencyRoom
 from dispatch import access, advance, measured, offers
-from dispatch.access import Actor
-from dispatch.transition import Ended, end_offers, move_case, tell_granted
+from dispatch.access import SYSTEM, Actor
+from dispatch.arrival import Approach
+from dispatch.transition import (
+    Ended,
+    end_offers,
+    move_case,
+    tell_crew,
+    tell_granted,
+    tell_holder,
+)
+from dispatch.travel import great_circle_km, position_or_none
+
+ON_THE_WAY = frozenset({CaseStatus.ASSIGNED, CaseStatus.ACKNOWLEDGED, CaseStatus.EN_ROUTE})
 
 
 def acknowledge(session: Session, settings: Settings, actor: Actor, case_id: UUID) -> Case:
@@ -125,7 +136,12 @@ def update(
     if waits_for_readings and case.deadline_at and "crew_pre_ktas" in values:
         waits_until = case.received_at + advance.patience(settings, values["crew_pre_ktas"])
         values["deadline_at"] = min(case.deadline_at, waits_until)
+    arrived = _approach(session, case, values, now) if "latitude" in values else False
     move_case(session, case, case.status, actor, tell=None, **values)
+    if arrived:
+        tell_crew(session, case, "case.seems_arrived")
+        tell_holder(session, case, "case.seems_arrived")
+        events.audit(session, SYSTEM.name, "case.seems_arrived", case.id)
     if vitals:
         session.add(measured.entry(session, case.id, now, vitals))
         session.flush()
@@ -138,6 +154,37 @@ def update(
             facts = {"status": case.status, "version": case.version}
             events.announce(session, events.CONTROL_ROOM, "case.position", case.id, **facts)
     return case
+
+
+def seems_arrived_at(case: Case) -> datetime | None:
+    """Since when the crew may be asked whether it has arrived; None while there is no ground to."""
+    if case.status not in ON_THE_WAY or not case.approach:
+        return None
+    return Approach.of_json(case.approach).arrived_at
+
+
+def _approach(session: Session, case: Case, values: dict[str, Any], now: datetime) -> bool:
+    """Follow the way to the ER that holds the case; True when it has just been recognised there.
+
+    The last position before the first one counts, too: it tells where the ambulance came from.
+    """
+    holder = access.holding_emergency_room(session, case.id)
+    if holder is None or case.status not in ON_THE_WAY:
+        return False
+    room = session.get_one(EmergencyRoom, holder)
+    end = position_or_none(room.latitude, room.longitude)
+    here = position_or_none(values["latitude"], values["longitude"])
+    if end is None or here is None:
+        return False
+    before = Approach.of_json(case.approach) if case.approach else None
+    if before is None or before.emergency_room_id != str(holder):
+        before = Approach(str(holder))
+        start = position_or_none(case.latitude, case.longitude)
+        if start is not None and case.position_at is not None:
+            before = before.seen(great_circle_km(start, end) * 1000, case.position_at)
+    after = before.seen(great_circle_km(here, end) * 1000, now)
+    values["approach"] = after.as_json()
+    return after.arrived_at is not None and before.arrived_at is None
 
 
 def _move(session: Session, case: Case, to: CaseStatus, actor: Actor, **values: Any) -> None:

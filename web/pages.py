@@ -37,6 +37,7 @@ EVENTS: Final = (
     *("case.received", "case.image", "case.offering", "case.unplaced", "case.assigned"),
     *("case.acknowledged", "case.en_route", "case.arrived", "case.closed", "case.cancelled"),
     *("case.amended", "case.position", "case.instructions", "case.instructions_seen"),
+    "case.seems_arrived",
     *("offer.requested", "offer.reminded", "offer.received", "offer.accepted"),
     *("offer.accepted_with_delay", "offer.rejected", "offer.withdrawn", "offer.expired"),
     *("offer.amended", "message.sent", "message.delivered", "message.seen"),

@@ -40,6 +40,7 @@ from dispatch import (
     road_times,
     routing,
     temporary_names,
+    transport,
     triage,
 )
 from dispatch.access import GRANTING_OFFERS, Actor
@@ -82,6 +83,7 @@ def _case(session: Session, settings: Settings, actor: Actor, case: Case) -> dic
             *("sex", "pregnant", "complaint", "latitude", "longitude", "position_at"),
         )
     }
+    shown["seems_arrived_at"] = transport.seems_arrived_at(case)
     shown["call_sign"] = case.ambulance.call_sign
     shown["age_band"] = age_band(case.age_years)
     shown["age_years"] = case.age_years if identity else None

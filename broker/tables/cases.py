@@ -67,6 +67,8 @@ class Case(Base):
     latitude: Mapped[float | None]
     longitude: Mapped[float | None]
     position_at: Mapped[datetime | None]
+    approach: Mapped[dict[str, Any] | None]
+    """What was seen on the way to the ER that holds it, as dispatch/arrival.py keeps it."""
     acuity: Mapped[int | None]
     triage: Mapped[dict[str, Any] | None]
     """Reasons, needs and NEWS2 of the last triage, as dispatch/triage.py gave them."""

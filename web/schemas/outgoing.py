@@ -390,6 +390,10 @@ class CaseOut(Schema):
     assigned_at = fields.AwareDateTime(allow_none=True)
     acknowledged_at = fields.AwareDateTime(allow_none=True)
     arrived_at = fields.AwareDateTime(allow_none=True)
+    seems_arrived_at = fields.AwareDateTime(
+        allow_none=True,
+        metadata={"description": "by its positions the ambulance has arrived: ask the crew"},
+    )
     ended_at = fields.AwareDateTime(allow_none=True)
     ended_reason = fields.String(allow_none=True)
     round = fields.Integer()

@@ -62,12 +62,13 @@ export function card(shown, { rooms, receipt, network }) {
 export function goingTo(shown) {
   const offer = holder(shown);
   const room = offer.emergency_room;
-  const [path, words, style] = NEXT[shown.status];
+  const here = shown.seems_arrived_at;
+  const [path, words, style] = NEXT[here ? "en_route" : shown.status];
   return [
     shown.status !== "arrived" && el("p.way", eta(offer)),
     room.address && el("address", room.address),
     el("p.buttons", call(room.phone), route(room)),
-    button("step", t(words), { case: shown.id, step: path, key: `${shown.id}-${path}` }, style),
+    button("step", t(here ? "crew.arrived_ask" : words), { case: shown.id, step: path, key: `${shown.id}-${path}` }, style),
   ];
 }
 

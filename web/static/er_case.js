@@ -62,6 +62,7 @@ function header(offer, shown, held) {
         time(held ? offer.decided_at : offer.offered_at),
       ].filter(Boolean).join(" · "),
     ),
+    shown?.seems_arrived_at ? el("p", { class: "note good", role: "status" }, t("er.seems_arrived", { time: time(shown.seems_arrived_at) })) : null,
     late ? el("p", { class: "note" }, t("er.late")) : null,
     offer.status === "accepted_with_delay" ? el("p", { class: "note warn" }, t("er.counter_waits", { n: offer.delay_min })) : null,
   );

@@ -95,7 +95,7 @@ export function triage(shown, explain) {
     el(
       "h4",
       t("triage.title"),
-      scores.length ? el("small", ` ${scores.join(" · ")}`) : null,
+      scores.length > 0 && el("small", ` ${scores.join(" · ")}`),
     ),
     el(
       "ul",

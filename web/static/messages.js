@@ -36,14 +36,14 @@ export function messages(caseId, to) {
       "summary",
       t("messages.title"),
       list.length ? ` (${list.length})` : "",
-      count ? el("span.badge", count) : null,
+      count > 0 && el("span.badge", count),
     ),
     el(
       "ul.thread",
-      list.length ? null : el("li.quiet", t("messages.none")),
+      !list.length && el("li.quiet", t("messages.none")),
       list.map((message) => one(message)),
     ),
-    to.length ? form(caseId, to) : null,
+    to.length > 0 && form(caseId, to),
   );
 }
 
