@@ -37,6 +37,7 @@ from broker.settings import Settings
 from broker.tables import (
     AudienceSequence,
     Case,
+    ElsewherePlacement,
     Event,
     Finding,
     Image,
@@ -224,14 +225,23 @@ def _offers(session: Session) -> Iterator[str]:
         .where(Offer.case_id == Case.id, Offer.status == OfferStatus.ACCEPTED)
         .exists()
     )
+    elsewhere = (
+        select(ElsewherePlacement.id)
+        .where(ElsewherePlacement.case_id == Case.id, ElsewherePlacement.ended_at.is_(None))
+        .exists()
+    )
     for case_id, status in session.execute(
-        select(Case.id, Case.status).where(Case.status.in_(HELD_CASES), ~accepted)
+        select(Case.id, Case.status).where(Case.status.in_(HELD_CASES), ~accepted, ~elsewhere)
     ):
         yield f"case {case_id}: {status}, but no emergency room holds it"
     for case_id, status in session.execute(
         select(Case.id, Case.status).where(Case.status.in_(SEEKING_CASES), accepted)
     ):
         yield f"case {case_id}: {status}, but an emergency room holds it"
+    for case_id, status in session.execute(
+        select(Case.id, Case.status).where(elsewhere, or_(accepted, Case.status.in_(SEEKING_CASES)))
+    ):
+        yield f"case {case_id}: {status}, but a hospital outside has it"
     still_open = select(Offer.id, Case.id, Case.status, Offer.status).where(
         Offer.case_id == Case.id,
         Offer.status.in_(OPEN_OFFERS),

@@ -87,8 +87,8 @@ def assign(
     if case.status in HELD_CASES:
         held = session.scalars(
             select(Offer).where(Offer.case_id == case.id, Offer.status == OfferStatus.ACCEPTED)
-        ).one()
-        if held.emergency_room_id == room_id:
+        ).one_or_none()  # none: a hospital outside of the system has it
+        if held is not None and held.emergency_room_id == room_id:
             return held
         raise AlreadyTaken(status=str(case.status))
     _must_seek(case)

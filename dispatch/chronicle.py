@@ -22,6 +22,7 @@ from broker.lifecycle import CaseStatus, ReadingStatus, Role
 from broker.tables import (
     Case,
     DuplicateSuspicion,
+    ElsewherePlacement,
     EmergencyRoom,
     Event,
     Finding,
@@ -52,6 +53,7 @@ class EntryKind(StrEnum):
     READING = "reading"
     VITALS = "vitals"
     OFFER = "offer"
+    ELSEWHERE = "elsewhere"
     MESSAGE = "message"
     INSTRUCTIONS = "instructions"
     OUTCOME = "outcome"
@@ -99,6 +101,7 @@ def _of_case(session: Session, actor: Actor, case: Case) -> Iterator[Entry]:
         *_films(session, case),
         *_vitals(session, case),
         *_offers(session, actor, case),
+        *_elsewhere(session, case),
         *_words(session, actor, case),
         *_duplicates(session, actor, case),
     ):
@@ -220,6 +223,17 @@ def _offers(session: Session, actor: Actor, case: Case) -> Iterator[_Told]:
                     "ended_reason": offer.ended_reason,
                 },
             )
+
+
+def _elsewhere(session: Session, case: Case) -> Iterator[_Told]:
+    """Hospitals outside that took it by telephone, and that did not after all."""
+    for row in session.scalars(
+        select(ElsewherePlacement).where(ElsewherePlacement.case_id == case.id)
+    ):
+        facts = {"hospital": row.hospital, "by": row.recorded_by_role}
+        yield row.recorded_at, EntryKind.ELSEWHERE, {**facts, "taken": True, "reason": row.reason}
+        if row.ended_at:
+            yield row.ended_at, EntryKind.ELSEWHERE, {**facts, "taken": False, "reason": None}
 
 
 def _words(session: Session, actor: Actor, case: Case) -> Iterator[_Told]:

@@ -469,17 +469,8 @@ def tell_round(session: Session, case: Case, opened: Sequence[Offer]) -> None:
         )
 
 
-def _search_again(
-    session: Session,
-    settings: Settings,
-    case: Case,
-    offer: Offer,
-    actor: Actor,
-    why: Ended,
-    note: str | None,
-    reason_code: DeclineReason | None = None,
-) -> None:
-    now = database.now(session)
+def reopen(session: Session, settings: Settings, case: Case, actor: Actor, now: datetime) -> None:
+    """A case that was held is searched for again, in a new round; asks nobody yet."""
     move_case(
         session,
         case,
@@ -493,6 +484,20 @@ def _search_again(
         assigned_at=None,
         acknowledged_at=None,
     )
+
+
+def _search_again(
+    session: Session,
+    settings: Settings,
+    case: Case,
+    offer: Offer,
+    actor: Actor,
+    why: Ended,
+    note: str | None,
+    reason_code: DeclineReason | None = None,
+) -> None:
+    now = database.now(session)
+    reopen(session, settings, case, actor, now)
     move_offer(
         session,
         offer,

@@ -10,12 +10,12 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from broker import database
 from broker.lifecycle import DeclineReason
-from broker.tables import Offer
+from broker.tables import ElsewherePlacement, Offer
 
 MOST_HOURS = 24 * 31
 
@@ -37,6 +37,8 @@ class Shortages:
     since_at: datetime
     asked: int
     answered_no: int
+    elsewhere: int
+    """Cases that a hospital outside took by telephone: asking here brought nothing in time."""
     by_reason: dict[str, int]
     hours: tuple[Hour, ...]
 
@@ -71,6 +73,11 @@ def of_last(session: Session, hours: int) -> Shortages:
         )
         for hour in every
     )
+    outside = session.scalar(
+        select(func.count())
+        .select_from(ElsewherePlacement)
+        .where(ElsewherePlacement.recorded_at >= since, ElsewherePlacement.ended_at.is_(None))
+    )
     total = {
         reason.value: sum(hour.by_reason.get(reason.value, 0) for hour in by_hour)
         for reason in DeclineReason
@@ -79,6 +86,7 @@ def of_last(session: Session, hours: int) -> Shortages:
         since_at=since,
         asked=sum(hour.asked for hour in by_hour),
         answered_no=sum(total.values()),
+        elsewhere=outside or 0,
         by_reason=total,
         hours=by_hour,
     )

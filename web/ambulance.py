@@ -15,13 +15,14 @@ from broker.errors import (
     StorageFull,
 )
 from broker.lifecycle import TERMINAL_CASES, Role
-from dispatch import access, instructions, intake, offers, transport, uploads
+from dispatch import access, elsewhere, instructions, intake, offers, transport, uploads
 from dispatch.access import Actor
 from dispatch.intake import Film, Receipt, Submission
 from web import schemas
 from web.auth import actor, allow
 from web.bodies import Room, case_text, one_image, strict_json, whole_body
 from web.presenting import case_picture, offer_picture
+from web.schemas import control_room as control_room_schemas
 from web.state import State, here
 from web.uploads import open_whole
 
@@ -259,6 +260,37 @@ def cancel(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
     return state.record.again(
         lambda s: case_picture(
             s, state.settings, who, transport.cancel(s, who, case_id, data["reason"])
+        )
+    )
+
+
+@blueprint.route("/cases/<uuid:case_id>/elsewhere", methods=["POST"])
+@blueprint.arguments(control_room_schemas.ElsewhereIn)
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.CREW, Role.CONTROL_ROOM)
+def taken_elsewhere(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
+    """A hospital outside of this system takes the patient by telephone; the search ends."""
+    state, who = here(), actor()
+    hospital, phone, reason = data["hospital"], data.get("phone") or None, data["reason"]
+    return state.record.again(
+        lambda s: case_picture(
+            s,
+            state.settings,
+            who,
+            elsewhere.place(s, state.settings, who, case_id, hospital, phone, reason),
+        )
+    )
+
+
+@blueprint.route("/cases/<uuid:case_id>/elsewhere/end", methods=["POST"])
+@blueprint.response(200, schemas.CaseOut)
+@allow(Role.CREW, Role.CONTROL_ROOM)
+def not_taken_elsewhere(case_id: UUID) -> dict[str, Any]:
+    """That hospital does not take the patient after all: the search begins again at once."""
+    state, who = here(), actor()
+    return state.record.again(
+        lambda s: case_picture(
+            s, state.settings, who, elsewhere.take_back(s, state.settings, who, case_id)
         )
     )
 

@@ -18,6 +18,7 @@ from broker.settings import Settings
 from broker.tables import (
     Case,
     DuplicateSuspicion,
+    ElsewherePlacement,
     EmergencyRoom,
     Finding,
     Image,
@@ -32,6 +33,7 @@ from dispatch import (
     basis,
     directives,
     duplicates,
+    elsewhere,
     instructions,
     measured,
     news2,
@@ -101,7 +103,22 @@ def _case(session: Session, settings: Settings, actor: Actor, case: Case) -> dic
         shown["directives"] = directives.of_case(session, case.id)
     if actor.role is not Role.EMERGENCY_ROOM:
         shown["offers"] = [_offer(session, settings, None, o) for o in case.offers]
+        shown["elsewhere"] = elsewhere_picture(elsewhere.open_placement(session, case.id))
     return shown
+
+
+def elsewhere_picture(row: ElsewherePlacement | None) -> dict[str, Any] | None:
+    """A hospital outside, said to be so in its very name: nobody may take it for an ER's yes."""
+    if row is None:
+        return None
+    names = {"name": f"{row.hospital} (by telephone)", "name_ko": f"{row.hospital} (전화 수용)"}
+    return {
+        **{
+            name: getattr(row, name)
+            for name in ("id", "hospital", "reason", "recorded_at", "recorded_by_role")
+        },
+        "emergency_room": {**names, "phone": row.phone},
+    }
 
 
 def _patient_of(

@@ -6,7 +6,16 @@ due ARE the outbox.
 """
 
 from broker.tables.base import Base, UtcDateTime
-from broker.tables.cases import Case, Finding, Image, Offer, Reading, Upload, VitalSignsEntry
+from broker.tables.cases import (
+    Case,
+    ElsewherePlacement,
+    Finding,
+    Image,
+    Offer,
+    Reading,
+    Upload,
+    VitalSignsEntry,
+)
 from broker.tables.dialogue import Directive, Instructions, Message, Notification, Outcome
 from broker.tables.journal import AudienceSequence, AuditEntry, AuditSeal, Event
 from broker.tables.patients import (
@@ -54,6 +63,7 @@ __all__ = [
     "Directive",
     "Distribution",
     "DuplicateSuspicion",
+    "ElsewherePlacement",
     "EmergencyRoom",
     "Event",
     "Finding",

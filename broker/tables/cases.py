@@ -299,3 +299,33 @@ class Upload(Base):
         UniqueConstraint("ambulance_id", "sha256"),
         CheckConstraint("byte_count > 0", name="byte_count"),
     )
+
+
+class ElsewherePlacement(Base):
+    """A hospital outside of this system that took a case by telephone; no offer, no ER of ours."""
+
+    __tablename__ = "elsewhere_placements"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    hospital: Mapped[str] = mapped_column(String(120))
+    """As whoever rang wrote it."""
+    phone: Mapped[str | None] = mapped_column(String(40))
+    reason: Mapped[str] = mapped_column(String(500))
+    recorded_by: Mapped[str] = mapped_column(String(120))
+    recorded_by_role: Mapped[str] = mapped_column(String(20))
+    recorded_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    """It does not take the patient after all; None while it does, and when it did."""
+    ended_by: Mapped[str | None] = mapped_column(String(120))
+
+    __table_args__ = (
+        Index(
+            "uq_elsewhere_placements_one_open",
+            "case_id",
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+        Index("ix_elsewhere_placements_recorded_at", "recorded_at"),
+        CheckConstraint("(ended_at IS NULL) = (ended_by IS NULL)", name="ended"),
+    )

@@ -35,7 +35,7 @@ from broker.tables import (
     Offer,
     Reading,
 )
-from dispatch import advance, intake, offers, reading
+from dispatch import advance, elsewhere, intake, offers, reading
 from dispatch.access import Actor
 from dispatch.intake import Submission
 from dispatch.offers import Decision
@@ -286,6 +286,9 @@ def check_invariants(session: Session) -> None:
     """One holder at most, a deadline for every live case, gapless event logs."""
     for case in session.scalars(select(Case)):
         accepted = [o for o in case.offers if o.status is OfferStatus.ACCEPTED]
+        outside = elsewhere.open_placement(session, case.id)
+        holders = len(accepted) + (outside is not None)
+        assert holders <= 1, f"{holders} hold case {case.id}"
         assert len(accepted) <= 1, f"{len(accepted)} ERs hold case {case.id}"
         assert (case.status in LIVE_CASES) == (case.deadline_at is not None), case.status
         held = case.status in {
@@ -295,11 +298,11 @@ def check_invariants(session: Session) -> None:
             CaseStatus.ARRIVED,
         }
         if held:
-            assert accepted, f"case {case.id} is {case.status}, but nobody holds it"
+            assert holders == 1, f"case {case.id} is {case.status}, but nobody holds it"
             still = [o.status for o in case.offers if o.status in offers.OPEN_OFFERS]
             assert not still, f"case {case.id} is {case.status} with open offers {still}"
         if case.status in {CaseStatus.OFFERING, CaseStatus.UNPLACED, CaseStatus.RECEIVED}:
-            assert not accepted, f"case {case.id} is {case.status}, but held"
+            assert holders == 0, f"case {case.id} is {case.status}, but held"
     seqs: dict[str, list[int]] = {}
     for audience, seq in session.execute(
         select(Event.audience, Event.seq).order_by(Event.audience, Event.seq)

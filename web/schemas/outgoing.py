@@ -374,8 +374,32 @@ class ShortagesOut(Schema):
     since_at = fields.AwareDateTime()
     asked = fields.Integer()
     answered_no = fields.Integer()
+    elsewhere = fields.Integer(
+        metadata={"description": "cases that a hospital outside took by telephone"}
+    )
     by_reason = fields.Dict(keys=fields.String(), values=fields.Integer())
     hours = fields.List(fields.Nested(ShortHourOut))
+
+
+class OutsideOut(Schema):
+    """A hospital that is none of ours."""
+
+    name = fields.String()
+    name_ko = fields.String(allow_none=True)
+    phone = fields.String(allow_none=True)
+
+
+class ElsewhereOut(Schema):
+    """A hospital outside took the case by telephone: no offer, no answer of an ER."""
+
+    id = fields.UUID()
+    hospital = fields.String()
+    emergency_room = fields.Nested(
+        OutsideOut, metadata={"description": "the same in words, for who shows it as a destination"}
+    )
+    reason = fields.String()
+    recorded_at = fields.AwareDateTime()
+    recorded_by_role = fields.String()
 
 
 class CaseOut(Schema):
@@ -433,6 +457,7 @@ class CaseOut(Schema):
     )
     directives = fields.List(fields.Nested(DirectiveOut))
     offers = fields.List(fields.Nested(OfferBrief))
+    elsewhere = fields.Nested(ElsewhereOut, allow_none=True)
 
 
 class OfferOut(OfferBrief):

@@ -83,9 +83,8 @@ function showFilm() {
       ? [
           preview && el("img", { src: preview, alt: "", class: "preview" }),
           el("span", t("crew.film_chosen", { name: film.name ?? "", kb: Math.ceil(film.size / 1024) })),
-          verdict?.share === undefined
-            ? null
-            : el("progress", { max: 1, value: verdict.share, "aria-label": t("crew.film_uploading") }),
+          verdict?.share !== undefined &&
+            el("progress", { max: 1, value: verdict.share, "aria-label": t("crew.film_uploading") }),
           verdict && el("p", { class: `note ${verdict.kind}`, role: "status" }, verdict.text),
           verdict?.bad
             ? el(

@@ -1,6 +1,6 @@
 // The control room's choice for one case: who suits it and why, pin, veto, assign, let it go on.
 
-import { actions, api, countdown, el, notice, number, press, roomName, serverNow, t, config } from "./page.js";
+import { actions, api, countdown, el, notice, number, press, roomName, serverNow, t, time, word, config } from "./page.js";
 import { eta } from "./patient.js";
 
 const SEEKING = new Set(["received", "offering", "unplaced"]);
@@ -13,6 +13,7 @@ export function waitsForUs(shown) {
 
 /** Everything that the control room can say about a case that nobody holds. */
 export function choosing(shown, rooms) {
+  if (shown.elsewhere && shown.status !== "arrived") return outside(shown);
   if (!SEEKING.has(shown.status)) return null;
   const named = new Map(rooms.map((room) => [room.id, roomName(room)]));
   return el(
@@ -80,7 +81,31 @@ export function choosing(shown, rooms) {
         el("button", { type: "submit", name: "act", value: "assign", class: "primary" }, t("choosing.assign")),
       ),
     ),
+    el(
+      "details",
+      { "data-key": `${shown.id}-elsewhere` },
+      el("summary", t("crew.elsewhere")),
+      el(
+        "form.stack",
+        { "data-elsewhere": shown.id, "data-keep": true, "data-key": `${shown.id}-elsewhere-form` },
+        el("p.quiet", t("elsewhere.hint")),
+        el("label", t("elsewhere.hospital"), el("input", { name: "hospital", required: true, minlength: 2, maxlength: 120, autocomplete: "off" })),
+        el("label", t("elsewhere.phone"), el("input", { name: "phone", type: "tel", maxlength: 40, autocomplete: "off" })),
+        el("label", t("common.reason"), el("input", { name: "reason", required: true, minlength: 2, maxlength: 500, autocomplete: "off" })),
+        el("button", { type: "submit" }, t("elsewhere.save")),
+      ),
+    ),
     ranking(shown),
+  );
+}
+
+/** What was written down of a hospital outside, and the way back. */
+function outside(shown) {
+  const { emergency_room: room, reason, recorded_at: at, recorded_by_role: by } = shown.elsewhere;
+  return el(
+    "section.choosing",
+    el("p", el("strong", roomName(room)), ` · ${word("role", by)} · ${time(at)} · ${reason}`),
+    el("button", { type: "button", "data-do": "notElsewhere", "data-case": shown.id }, t("elsewhere.end")),
   );
 }
 
@@ -128,6 +153,8 @@ export function wireChoosing(changed, show) {
     act(button, id, "POST", `/control-room/cases/${id}/proceed`);
   };
 
+  actions.notElsewhere = (button) => act(button, button.dataset.case, "POST", `/cases/${button.dataset.case}/elsewhere/end`);
+
   function act(button, id, method, path, body) {
     return press(button, async () => {
       try {
@@ -139,6 +166,11 @@ export function wireChoosing(changed, show) {
   }
 
   document.addEventListener("submit", async (event) => {
+    const outsideOf = event.target.dataset.elsewhere;
+    if (outsideOf) {
+      event.preventDefault();
+      return act(event.submitter, outsideOf, "POST", `/cases/${outsideOf}/elsewhere`, Object.fromEntries(new FormData(event.target)));
+    }
     const id = event.target.dataset.choose;
     if (!id) return;
     event.preventDefault();

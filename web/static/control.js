@@ -158,7 +158,7 @@ function alarmLine(shown) {
 }
 
 function card(shown) {
-  const held = shown.offers.find((offer) => offer.status === "accepted");
+  const held = shown.offers.find((offer) => offer.status === "accepted") ?? shown.elsewhere;
   const news = unread(shown.id);
   return el(
     "details",
@@ -168,7 +168,7 @@ function card(shown) {
       {},
       heading(
         shown,
-        held ? el("p", el("strong", roomName(held.emergency_room)), !shown.arrived_at && [" · ", eta(held)]) : null,
+        held ? el("p", el("strong", roomName(held.emergency_room)), !shown.arrived_at && held.rank && [" · ", eta(held)]) : null,
         news ? el("span", { class: "badge" }, `${t("messages.title")} ${news}`) : null,
       ),
     ),
@@ -178,7 +178,7 @@ function card(shown) {
     choosing(shown, rooms),
     clinical(shown, meaning),
     calls(shown, rooms),
-    messages(shown.id, held ? ["ambulance", "emergency_room"] : ["ambulance"]),
+    messages(shown.id, held?.rank ? ["ambulance", "emergency_room"] : ["ambulance"]),
     CANCELLABLE.has(shown.status) ? cancelForm(shown) : null,
   );
 }

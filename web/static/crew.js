@@ -65,7 +65,7 @@ function show() {
   ]);
   const list = [...cases.values()].sort(
     (a, b) =>
-      Number(OVER.has(a.status)) - Number(OVER.has(b.status)) ||
+      OVER.has(a.status) - OVER.has(b.status) ||
       URGENCY.indexOf(a.status) - URGENCY.indexOf(b.status) ||
       b.received_at.localeCompare(a.received_at),
   );
@@ -93,7 +93,7 @@ function needsConfirming(shown) {
   }
   if (counter) return make("counter", counter.dataset.key, t("crew.alarm_counter"), counter, look);
   if (shown.status === "unplaced") return make("unplaced", shown.round, t("case.status.unplaced"), phones(shown, rooms), seen);
-  return lost.has(shown.id) ? make("lost", shown.assigned_at, t("crew.alarm_lost"), seen) : null;
+  return lost.has(shown.id) && make("lost", shown.assigned_at, t("crew.alarm_lost"), seen);
 }
 
 async function tellPosition(id, position) {
@@ -181,7 +181,7 @@ document.addEventListener("submit", (event) => {
   if (!id) return;
   event.preventDefault();
   if (!form.reportValidity()) return;
-  const sender = form.querySelector("button[type=submit]");
+  const sender = form.querySelector("[type=submit]");
   if (post) change(sender, "POST", `/cases/${id}/${post}`, Object.fromEntries(new FormData(form)), id);
   else {
     const vitals = vitalsOf(form);

@@ -19,7 +19,7 @@ const NEXT = {
 
 /** The offer of the ER that holds a case, if one does. */
 export function holder(shown) {
-  return shown.offers.find((offer) => offer.status === "accepted");
+  return shown.offers.find((offer) => offer.status === "accepted") ?? shown.elsewhere;
 }
 
 /** How far a case is: on this device, sent, received, seen by an ER, decided. */
@@ -27,7 +27,7 @@ export function ticks(reached) {
   return el(
     "ol.ticks",
     ["kept", "sent", "received", "seen", "decided"].map((name) => {
-      const done = name === "kept" || Boolean(reached[name]);
+      const done = name === "kept" || reached[name];
       return el("li", { class: done ? "done" : "open" }, el("span", { "aria-hidden": "true" }, done ? "✓ " : "○ "), t(`crew.tick.${name}`), done ? null : el("span.visually-hidden", ` (${t("crew.tick.open")})`));
     }),
   );
@@ -53,7 +53,7 @@ export function card(shown, { rooms, receipt, network }) {
     vitals(shown.vitals),
     film(shown.image),
     findings(shown.image),
-    over ? null : messages(shown.id, holder(shown) ? ["emergency_room", "control_room"] : ["control_room"]),
+    over ? null : messages(shown.id, holder(shown)?.rank ? ["emergency_room", "control_room"] : ["control_room"]),
     over ? button("dismiss", t("crew.dismiss"), { case: shown.id }, "link") : onTheWay(shown),
   );
 }
@@ -67,7 +67,7 @@ export function goingTo(shown) {
   return [
     shown.status !== "arrived" && el("p.way", eta(offer)),
     room.address && el("address", room.address),
-    el("p.buttons", call(room.phone), route(room)),
+    el("p.buttons", call(room.phone), room.latitude && route(room)),
     button("step", t(here ? "crew.arrived_ask" : words), { case: shown.id, step: path, key: `${shown.id}-${path}` }, style),
   ];
 }
@@ -81,7 +81,7 @@ function decision(shown) {
     el("strong", t(shown.status === "assigned" ? "crew.acknowledge_hint" : "crew.going_to", { name: roomName(offer.emergency_room) })),
     goingTo(shown),
     instructions(shown),
-    el(
+    offer.rank && el(
       "details.give-back",
       { "data-key": `${shown.id}-give-back` },
       el("summary.link", t("crew.give_back")),
@@ -162,9 +162,7 @@ function timeline(shown, receipt, network) {
   const steps = [
     ["received", shown.received_at],
     ["offering", shown.first_offer_at],
-    ["assigned", shown.assigned_at],
-    ["acknowledged", shown.acknowledged_at],
-    ["arrived", shown.arrived_at],
+    ...["assigned", "acknowledged", "arrived"].map((name) => [name, shown[`${name}_at`]]),
     [OVER.has(shown.status) ? shown.status : "closed", shown.ended_at],
   ].filter(([, at]) => at);
   const hash = receipt?.image_sha256?.slice(0, 12);
@@ -179,7 +177,7 @@ function timeline(shown, receipt, network) {
 function onTheWay(shown) {
   return el(
     "div.more-actions",
-    el("details", { "data-key": `${shown.id}-update` }, el("summary.link", t("crew.update")), form("update", shown)),
+    fold("update", shown),
     el(
       "label.button.small",
       { "data-key": `${shown.id}-film` },
@@ -187,14 +185,15 @@ function onTheWay(shown) {
       el("input", { type: "file", accept: "image/png,image/jpeg,.dcm,application/dicom", "data-film-of": shown.id }),
     ),
     !["en_route", "arrived"].includes(shown.status) &&
-      el("details", { "data-key": `${shown.id}-cancel` }, el("summary.link.danger", t("crew.cancel")), form("cancel", shown)),
+      fold("cancel", shown, "link.danger"),
+    shown.elsewhere ? fold("outside", shown) : SEEKING.has(shown.status) && fold("elsewhere", shown),
   );
 }
 
 /** A form of the page's templates for one case; what is typed in it stays when the card is repainted. */
-function form(name, shown) {
-  const made = place(`${name}-template`).content.cloneNode(true).querySelector("form");
+function fold(name, shown, style = "link") {
+  const made = place(`${name}-template`).content.cloneNode(true).firstElementChild;
   made.dataset.case = shown.id;
-  made.setAttribute("data-keep", "");
-  return made;
+  made.dataset.keep = "";
+  return el("details", { "data-key": `${shown.id}-${name}` }, el(`summary.${style}`, t(`crew.${name}`)), made);
 }

@@ -17,7 +17,7 @@ function show() {
 }
 
 function line(shown) {
-  const taker = shown.offers.find((offer) => offer.status === "accepted");
+  const taker = shown.offers.find((offer) => offer.status === "accepted") ?? shown.elsewhere;
   const minutes = Math.round((Date.parse(shown.ended_at) - Date.parse(shown.received_at)) / 60000);
   return el(
     "article",

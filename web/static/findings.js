@@ -29,9 +29,7 @@ export function findings(image, explain) {
     el("h4", t(chance ? "findings.title_probability" : "findings.title")),
     image.nothing_above_threshold && el("p.note", t("findings.none_above")),
     el("ol", image.top3.map(line)),
-    also.length
-      ? [el("p.quiet", t("findings.also")), el("ul", also.map(line))]
-      : null,
+    also.length > 0 && [el("p.quiet", t("findings.also")), el("ul", also.map(line))],
     explain?.(image, [...image.top3, ...also], chance),
     waits && el("p.quiet.busy", t("film.reading")),
     failed && el("p.note.warn", t("film.reading_failed")),

@@ -55,12 +55,12 @@ function one(message) {
     el(
       "p.quiet",
       `${from} → ${party(message.recipient)} · ${time(message.sent_at)}`,
-      mine(message) ? ` · ${t("message.status." + message.status)}` : null,
+      mine(message) && ` · ${t("message.status." + message.status)}`,
     ),
     el("p.body", message.body),
-    !mine(message) && message.status !== "seen"
-      ? button("messageRead", t("messages.read"), { message: message.id, case: message.case_id })
-      : null,
+    !mine(message) &&
+      message.status !== "seen" &&
+      button("messageRead", t("messages.read"), { message: message.id, case: message.case_id }),
   );
 }
 

@@ -151,6 +151,7 @@ const WORDS = {
   vitals: ({ values, news2 }) =>
     SIGNS.map((name) => `${t("vitals." + name)} ${values[name] ?? t("vitals.not_measured")}`).join(", ") + (news2 && news2.total !== null ? ` · NEWS2 ${news2.total}` : ""),
   offer: ({ emergency_room: room, step, ...offer }) => `${roomName(room)}: ${step === "requested" ? t("offer.status.requested") : offerState(offer)}`,
+  elsewhere: ({ hospital, taken, reason }) => t(taken ? "patients.entry_elsewhere" : "patients.entry_not_elsewhere", { hospital }) + (reason ? ` (${reason})` : ""),
   message: ({ sender, recipient, body }) => `${word("party", sender)} → ${word("party", recipient)}: ${body}`,
   instructions: ({ items, note }) => `${t("crew.instructions")} ${[...items.map((item) => t("instruction." + item)), note].filter(Boolean).join(", ")}`,
   outcome: ({ diagnosis, disposition }) => `${t("case.outcome")} ${diagnosis} · ${word("disposition", disposition)}`,

@@ -16,6 +16,7 @@ export async function showShortages(parent) {
   paint(
     parent,
     el("p", {}, t("shortage.total", { asked: found.asked, no: found.answered_no })),
+    found.elsewhere ? el("p", t("shortage.elsewhere", { n: found.elsewhere })) : null,
     reasons.length
       ? el("ul", {}, reasons.sort((a, b) => b[1] - a[1]).map(([code, count]) => el("li", {}, `${word("decline", code)}: ${count}`)))
       : el("p", { class: "quiet" }, t("shortage.none")),
