@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from broker import database, events
-from broker.lifecycle import CaseStatus, DeclineReason
+from broker.lifecycle import CaseStatus, DeclineReason, OfferStatus
 from broker.tables import Case, EmergencyRoom
 from dispatch import offers, transport
 from dispatch.arrival import Approach
@@ -86,7 +86,7 @@ def test_another_er_counts_from_its_own_beginning(city: City):
         DeclineReason.NO_ER_BED,
         None,
     )
-    (second,) = [o for o in city.offers(case_id) if o.id == opened[1].id]
+    second = city.offers(case_id, OfferStatus.REQUESTED)[0]  # of the next round
     city.decide(second, Decision.ACCEPT)
     at(city, case_id, 0.001, second.emergency_room_id)
     kept = city.case(case_id).approach

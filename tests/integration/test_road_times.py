@@ -74,7 +74,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def settings(settings: Settings, service: Service) -> Settings:
-    return replace(settings, road_times_url=service.url, road_times_timeout_s=5.0)
+    return replace(settings, road_times_url=service.url, road_times_timeout_s=30.0)
 
 
 @pytest.fixture
