@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import insert, select, update
@@ -22,6 +22,7 @@ from broker.tables import AudienceSequence, AuditEntry, Event
 CONTROL_ROOM = "control_room"
 _QUEUED = "goldentime.events"
 _POKE = "goldentime.poke"
+_NOTED = "goldentime.noted"
 
 
 def ambulance(ambulance_id: UUID) -> str:
@@ -65,17 +66,25 @@ def audit(
     patient_id: UUID | None = None,
     **details: Any,
 ) -> None:
-    """Add an audit entry to this transaction; patient_id where somebody's identity is concerned."""
-    session.add(
-        AuditEntry(
-            at=database.now(session),
-            actor=actor,
-            action=action,
-            case_id=case_id,
-            patient_id=patient_id,
-            details=details,
-        )
+    """Add an audit entry to this unit; patient_id where somebody's identity is concerned."""
+    entry = AuditEntry(
+        at=database.now(session),
+        actor=actor,
+        action=action,
+        case_id=case_id,
+        patient_id=patient_id,
+        details=details,
     )
+    noted = session.info.get(_NOTED)
+    if noted is None:
+        session.add(entry)
+    else:
+        noted.append(entry)
+
+
+def note_audit(session: Session) -> list[AuditEntry]:
+    """From now on entries of this session go to the list returned. For Record.look only."""
+    return cast(list[AuditEntry], session.info.setdefault(_NOTED, []))
 
 
 def write_queued(session: Session) -> list[str]:

@@ -50,6 +50,20 @@ class Record:
             yield session
 
     @contextmanager
+    def look(self) -> Iterator[Session]:
+        """A session in which somebody looks at a patient: read first, then the audit committed.
+
+        Nothing leaves the unit before its trace is kept, and who looks at a long list does not hold
+        SQLite's only writer lock meanwhile.
+        """
+        with self.read() as session:
+            noted = events.note_audit(session)
+            yield session
+        if noted:
+            with self.write() as session:
+                session.add_all(noted)
+
+    @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction: the body, then its queued events in sorted audience order, then commit.
 

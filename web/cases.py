@@ -35,7 +35,7 @@ PARTIES = (Role.CREW, Role.EMERGENCY_ROOM, Role.CONTROL_ROOM)
 def list_cases(query: dict[str, Any]) -> list[dict[str, Any]]:
     """Cases that you may see, newest first."""
     state, who = here(), actor()
-    with state.record.write() as session:
+    with state.record.look() as session:
         wanted = select(Case).where(access.cases_visible_to(who))
         if query["live"]:
             wanted = wanted.where(Case.status.in_(LIVE_CASES))
@@ -54,7 +54,7 @@ def list_cases(query: dict[str, Any]) -> list[dict[str, Any]]:
 def get_case(case_id: UUID) -> dict[str, Any]:
     """One case as you may see it."""
     state, who = here(), actor()
-    with state.record.write() as session:
+    with state.record.look() as session:
         case = access.case(session, who, case_id)
         events.audit(session, who.name, "case.viewed", case_id)
         return case_picture(session, state.settings, who, case)
@@ -78,7 +78,7 @@ def close_case(case_id: UUID) -> dict[str, Any]:
 def get_image(query: dict[str, Any], case_id: UUID) -> Response:
     """The film, re-encoded; `boxes=1` draws the suspicious regions in."""
     state, who = here(), actor()
-    with state.record.write() as session:
+    with state.record.look() as session:
         case = access.case(session, who, case_id)
         image = assessing.current_image(session, case.id)
         if image is None:

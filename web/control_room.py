@@ -37,7 +37,7 @@ blueprint = Room(
 def board(query: dict[str, Any]) -> list[dict[str, Any]]:
     """Live cases, those that need somebody first: waiting for you, unplaced, then by urgency."""
     state, who = here(), actor()
-    with state.record.write() as session:
+    with state.record.look() as session:
         now = database.now(session)
         waits = (Case.status == CaseStatus.RECEIVED) & (Case.control_room_until_at > now)
         need = sql_case((waits, 0), (Case.status == CaseStatus.UNPLACED, 1), else_=2)

@@ -31,7 +31,7 @@ blueprint = Room("emergency_room", __name__, url_prefix="/api/v1", description="
 def list_offers(query: dict[str, Any]) -> list[dict[str, Any]]:
     """Your offers, newest first: open and held ones, or all."""
     state, who = here(), actor()
-    with state.record.write() as session:
+    with state.record.look() as session:
         wanted = select(Offer).where(access.offers_visible_to(who))
         if query["open"]:
             held = (Offer.status == OfferStatus.ACCEPTED) & Case.status.in_(HELD_CASES)
@@ -50,7 +50,7 @@ def list_offers(query: dict[str, Any]) -> list[dict[str, Any]]:
 def get_offer(offer_id: UUID) -> dict[str, Any]:
     """One offer, with the case while it is open or held."""
     state, who = here(), actor()
-    with state.record.write() as session:
+    with state.record.look() as session:
         offer = access.offer(session, who, offer_id)
         events.audit(session, who.name, "offer.viewed", offer.case_id, offer_id=str(offer_id))
         return offer_picture(session, state.settings, who, offer)

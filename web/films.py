@@ -115,7 +115,7 @@ def _overlay(kept: dict[str, Any]) -> bytes:
 def _looked_at(case_id: UUID, how: str) -> Image:
     """The film of a case that you may see; the look is on record."""
     who = actor()
-    with here().record.write() as session:
+    with here().record.look() as session:
         case = access.case(session, who, case_id)
         image = assessing.current_image(session, case.id)
         if image is None:

@@ -56,9 +56,10 @@ def search_patients(data: dict[str, Any]) -> dict[str, Any]:
 def get_patient(patient_id: UUID) -> dict[str, Any]:
     """One patient; an absorbed one leads to the patient that stands for it."""
     who = actor()
-    return here().record.again(
-        lambda s: _detail(s, who, patients.root(s, access.patient(s, who, patient_id)))
-    )
+    with here().record.look() as session:
+        return _detail(
+            session, who, patients.root(session, access.patient(session, who, patient_id))
+        )
 
 
 @blueprint.route("/patients/<uuid:patient_id>", methods=["PATCH"])
@@ -86,13 +87,10 @@ def patch_patient(data: dict[str, Any], patient_id: UUID) -> dict[str, Any]:
 def get_timeline(patient_id: UUID) -> dict[str, Any]:
     """Everything that happened over all cases of a patient that you may see, in one list."""
     who = actor()
-
-    def unit(session: Session) -> dict[str, Any]:
+    with here().record.look() as session:
         patient = patients.root(session, access.patient(session, who, patient_id))
         events.audit(session, who.name, "patient.timeline", None, patient_id=patient.id)
         return _story(session, who, patient)
-
-    return here().record.again(unit)
 
 
 @blueprint.route("/patients/<uuid:patient_id>/print", methods=["POST"])
@@ -101,8 +99,7 @@ def get_timeline(patient_id: UUID) -> dict[str, Any]:
 def print_patient(patient_id: UUID) -> dict[str, Any]:
     """One sheet: identity, the newest case and its last entries, who printed it and when."""
     who = actor()
-
-    def unit(session: Session) -> dict[str, Any]:
+    with here().record.look() as session:
         patient = patients.root(session, access.patient(session, who, patient_id))
         events.audit(session, who.name, "patient.printed", None, patient_id=patient.id)
         story = _story(session, who, patient)
@@ -112,8 +109,6 @@ def print_patient(patient_id: UUID) -> dict[str, Any]:
             "printed_at": database.now(session),
             "printed_by": _name_of(session, who),
         }
-
-    return here().record.again(unit)
 
 
 @blueprint.route("/patients/<uuid:patient_id>/merge", methods=["POST"])
@@ -187,8 +182,7 @@ def call_off_duplicate(data: dict[str, Any], suspicion_id: UUID) -> DuplicateSus
 
 def _found(wanted: dict[str, Any]) -> dict[str, Any]:
     state, who = here(), actor()
-
-    def unit(session: Session) -> dict[str, Any]:
+    with state.record.look() as session:
         page: Page = patient_search.find(session, state.settings, who, wanted)
         return {
             "patients": [
@@ -197,11 +191,9 @@ def _found(wanted: dict[str, Any]) -> dict[str, Any]:
             "next_before": page.next_before,
         }
 
-    return state.record.again(unit)
-
 
 def _detail(session: Session, who: Actor, patient: Patient) -> dict[str, Any]:
-    """A root with its identity: the audit row of the look lies in the same transaction."""
+    """A root with its identity: the audit row of the look lies in the same unit."""
     settings = here().settings
     line = patient_search.line(session, who, patient)
     identity = patients.identity_of(session, settings, patient)

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from broker import record as record_
-from broker.errors import DatabaseBusy
+from broker import database, events, record as record_
+from broker.errors import DatabaseBusy, NotFound
 from broker.record import Record
-from broker.tables import Ambulance
+from broker.tables import Ambulance, AuditEntry
 
 
 @contextmanager
@@ -73,3 +73,43 @@ def test_whoever_asks_is_told_before_it_stops_listening(
         record.again(unit)
     assert tries == 1
     record.again(unit)
+
+
+def looked(record: Record) -> list[str]:
+    with record.read() as session:
+        return list(session.scalars(select(AuditEntry.action)))
+
+
+def test_who_looks_holds_up_no_writer_and_leaves_a_trace(record: Record):
+    with record.look() as session:
+        events.audit(session, "somebody", "case.viewed", None)
+        with record.write() as other:
+            other.flush()  # the one writer's turn is free meanwhile
+        assert looked(record) == []
+    assert looked(record) == ["case.viewed"]
+
+
+def test_a_look_that_ends_in_a_refusal_leaves_none(record: Record):
+    def refused() -> None:
+        with record.look() as session:
+            events.audit(session, "somebody", "case.viewed", None)
+            raise NotFound("there is no such case")
+
+    with pytest.raises(NotFound):
+        refused()
+    assert looked(record) == []
+
+
+def test_nothing_is_shown_when_its_trace_cannot_be_kept(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(database, "BUSY_S", 0.1)
+
+    def shown() -> str:
+        with record.look() as session:
+            events.audit(session, "somebody", "case.viewed", None)
+            return "a name"
+
+    with locked(record, 6), pytest.raises(DatabaseBusy):
+        shown()
+    assert looked(record) == []
