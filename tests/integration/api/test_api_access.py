@@ -78,6 +78,9 @@ BODIES: dict[tuple[str, str], Body] = {
     ("put", "/cases/{case_id}/image"): lambda: {
         "data": {"image": (io.BytesIO(film("pneumonia.jpg")), "film.jpg")}
     },
+    ("post", "/cases/{case_id}/elsewhere"): lambda: {
+        "json": {"hospital": "Riverside General", "reason": "nobody answered"}
+    },
     ("post", "/cases/{case_id}/cancel"): lambda: {"json": {"reason": "for a test"}},
     ("post", "/cases/{case_id}/messages"): lambda: {"json": {"to": "ambulance", "body": "hello"}},
     ("post", "/offers/{offer_id}/decision"): lambda: {"json": {"decision": "accept"}},
