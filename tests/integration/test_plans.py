@@ -21,15 +21,25 @@ from broker.queues import Queue
 from broker.record import Record
 from broker.relay import Relay
 from broker.stages import Stage
+from broker.tables import Case, Patient
 from broker.trail import Wanted
-from dispatch import access, notify, offers, reading, transport
+from dispatch import (
+    access,
+    chronicle,
+    control_log,
+    notify,
+    offers,
+    patient_search,
+    reading,
+    transport,
+)
 from dispatch.offers import Decision
 from tests.integration.city import City
 from workers.upkeep import Upkeep
 
 GROWS = {
     *("cases", "images", "readings", "findings", "offers", "events", "audit_entries", "messages"),
-    *("vital_signs", "notifications", "patients", "audit_seals"),
+    *("vital_signs", "notifications", "patients", "patient_identities", "audit_seals"),
 }
 
 
@@ -108,6 +118,30 @@ def readers(city: City, _: str) -> None:
             access.offer(session, actor, offer.id)
 
 
+def desks(city: City, _: str) -> None:
+    """Patients found and opened by crew, ER and control room; the control room's log."""
+    case_id, (offer, *_) = city.offered(patient={"name": "Kim Mari", "identifier": "7"})
+    city.decide(offer, Decision.ACCEPT)
+    wanted: list[dict[str, Any]] = [
+        {"name": "Kim Mari"},
+        {"identifier": "7"},
+        {"temporary_name": "Pine 1"},
+        {"live": True},
+    ]
+    actors = [city.crew, city.er(offer.emergency_room_id), city.control]
+    with city.record.write() as session:
+        case = session.get_one(Case, case_id)
+        patient = session.get_one(Patient, case.patient_id)
+        for actor in actors:
+            for words in wanted:
+                patient_search.find(session, city.settings, actor, {**words, "limit": 25})
+            patient_search.same_identity(session, city.settings, actor, patient)
+            chronicle.of_patient(session, actor, patient)
+        for actor in actors[:2]:  # theirs only; the control room's list follows the numbers' index
+            patient_search.find(session, city.settings, actor, {"limit": 25})
+        control_log.of_live_cases(session, city.control)
+
+
 def operations(city: City, _: str) -> None:
     """The board, its samples and alarms, Prometheus, a figure's cases, a timeline, the audit."""
     live(city)
@@ -133,7 +167,9 @@ def operations(city: City, _: str) -> None:
             trail.search(session, "a test", wanted)
 
 
-@pytest.mark.parametrize("use", [lambda city, _: live(city), loops, workers, readers, operations])
+@pytest.mark.parametrize(
+    "use", [lambda city, _: live(city), loops, workers, readers, desks, operations]
+)
 def test_no_look_reads_a_whole_table(city: City, redis_url: str, use: Callable[[City, str], None]):
     if city.record.engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's plans depend on how full its tables are: tests/bench/year.py")
