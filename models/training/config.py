@@ -163,3 +163,23 @@ def read_config(path: Path, kind: type[T], **changes: Any) -> T:
 def write_config(config: Any, path: Path) -> None:
     """Write what was run, so that anyone can repeat it."""
     path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
+
+
+#: What a stopped run may be given more or less of when it goes on.
+CHANGEABLE = ("epochs", "films_per_phase", "patience", "wall_clock_s", "cpu_s", "threads", "device")
+
+
+def begin(config: Any, folder: Path) -> None:
+    """Write what is run into the run's folder; TrainingError if a checkpoint there is of a run with
+    other settings, whose network this one would silently go on with."""
+    path = folder / "config.yaml"
+    if (folder / "last.pt").exists() and path.exists():
+        before = yaml.safe_load(path.read_text()) or {}
+        for key, value in asdict(config).items():
+            if key not in CHANGEABLE and before.get(key, value) != value:
+                raise TrainingError(
+                    f"{folder} holds a run with {key} {before[key]!r}, asked for is {value!r}: "
+                    "give this run another name or --runs folder, or remove that one"
+                )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(config, path)

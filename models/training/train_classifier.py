@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from models.training import augment, checkpoint, metrics, pixels
 from models.training.backbones import SIDE_TARGETS, FilmReader, build, find_init, load_init
-from models.training.config import ClassifierConfig, RidgeConfig, write_config
+from models.training.config import ClassifierConfig, RidgeConfig, begin
 from models.training.readers import read_plain
 from models.training.readers_public import read
 from models.training.records import LABELS, UNKNOWN, Film, TrainingError
@@ -166,8 +166,7 @@ def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path())
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     folder = runs / config.name / f"fold{config.fold}"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_config(config, folder / "config.yaml")
+    begin(config, folder)
 
     films = read(data, config.layout, config.teacher)
     split = find_split(config, films, base)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from models import xray
 from models.training import checkpoint, pixels
 from models.training.backbones import FilmReader
-from models.training.config import GanConfig, write_config
+from models.training.config import GanConfig, begin
 from models.training.pggan import FIRST_PX, LATENT, Critic, Generator, gradient_penalty, levels
 from models.training.readers_public import read
 from models.training.records import LABELS, Film, TrainingError
@@ -71,8 +71,7 @@ def train(config: GanConfig, data: Path, runs: Path, base: Path) -> Path:
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     folder = runs / config.name / f"fold{config.fold}"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_config(config, folder / "config.yaml")
+    begin(config, folder)
     try:
         top = levels(config.size_px)
     except ValueError as error:

@@ -69,6 +69,16 @@ def test_a_film_that_breaks_between_two_epochs_is_named(
     assert last.read_bytes() == before
 
 
+def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
+    run: list[str], last: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, kept = last.read_bytes(), (last.parent / "config.yaml").read_text()
+    assert train([*run, "--seed", "5"]) == 2
+    assert "holds a run with seed 0, asked for is 5" in capsys.readouterr().err
+    assert last.read_bytes() == before
+    assert (last.parent / "config.yaml").read_text() == kept
+
+
 def test_a_full_disk_at_the_checkpoint_is_told_and_the_run_goes_on_later(
     run: list[str], last: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
