@@ -21,10 +21,10 @@ from hypothesis.stateful import (
 
 from broker import check
 from broker.errors import GoldentimeError
-from broker.lifecycle import CaseStatus, DeclineReason
+from broker.lifecycle import CaseStatus, DeclineReason, DirectiveKind
 from broker.record import Record
 from broker.tables import Offer
-from dispatch import offers, transport
+from dispatch import assigning, elsewhere, offers, transport
 from dispatch.offers import Decision
 from tests.integration.city import City
 from tests.integration.emptying import empty_tables
@@ -49,6 +49,10 @@ class Told:
     status: str = "received"
     offers: dict[UUID, str] = field(default_factory=dict)
     delays: dict[UUID, int] = field(default_factory=dict)
+    said: dict[UUID, DirectiveKind] = field(default_factory=dict)
+    """The control room's words by ER."""
+    outside: bool = False
+    """A hospital outside of the system has it, or had it in the end."""
 
     @property
     def holder(self) -> UUID | None:
@@ -233,6 +237,124 @@ class Life(RuleBasedStateMachine):
                 if status in OPEN:
                     told.offers[offer] = "withdrawn"
 
+    # --- what the control room says ---------------------------------------------------------------
+
+    @precondition(lambda self: self.cases)
+    @rule(n=which, m=which, kind=st.sampled_from(list(DirectiveKind)))
+    def the_control_room_pins_or_vetoes(self, n: int, m: int, kind: DirectiveKind) -> None:
+        told, room = self.cases[n % len(self.cases)], self.city.rooms[m % len(self.city.rooms)]
+        stands = told.said.get(room)
+        done = self._try(
+            lambda: self.city.do(
+                assigning.direct,
+                self.city.settings,
+                self.city.control,
+                told.id,
+                room,
+                kind,
+                "a test",
+            )
+        )
+        assert done == (told.status in SEEKING and stands in {None, kind})
+        if not done or stands is kind:
+            return
+        told.said[room] = kind
+        if kind is DirectiveKind.VETO:
+            for offer in self.city.offers(told.id):
+                if offer.emergency_room_id == room and told.offers[offer.id] in OPEN:
+                    told.offers[offer.id] = "withdrawn"
+        elif told.status != "received":
+            new = self._new_offers(told)
+            assert len(new) <= 1
+
+    @precondition(lambda self: self.cases)
+    @rule(n=which, m=which)
+    def the_control_room_takes_its_word_back(self, n: int, m: int) -> None:
+        told, room = self.cases[n % len(self.cases)], self.city.rooms[m % len(self.city.rooms)]
+        if room in told.said and told.status not in OVER:
+            self.city.do(assigning.lift, self.city.control, told.id, room)
+            del told.said[room]
+
+    @precondition(lambda self: self.cases)
+    @rule(n=which, m=which)
+    def the_control_room_assigns(self, n: int, m: int) -> None:
+        told, room = self.cases[n % len(self.cases)], self.city.rooms[m % len(self.city.rooms)]
+        held = told.status in ON_THE_WAY and told.status != "closed"
+        holder = {o.id: o.emergency_room_id for o in self.city.offers(told.id)}.get(told.holder)
+        may = told.status in SEEKING and told.said.get(room) is not DirectiveKind.VETO
+        done = self._try(
+            lambda: self.city.do(
+                assigning.assign, self.city.settings, self.city.control, told.id, room, "a test"
+            )
+        )
+        assert done == (may or (held and holder == room))
+        if may:
+            for offer in self.city.offers(told.id):
+                told.offers.setdefault(offer.id, "requested")
+            winner = [
+                o.id
+                for o in self.city.offers(told.id)
+                if o.emergency_room_id == room and o.status == "accepted"
+            ]
+            assert len(winner) == 1
+            told.give(winner[0])
+
+    @precondition(lambda self: self.cases)
+    @rule(n=which)
+    def the_control_room_lets_it_go_on(self, n: int) -> None:
+        told = self.cases[n % len(self.cases)]
+        if told.status in OVER:
+            return
+        waits = self.city.case(told.id).control_room_until_at
+        done = self._try(
+            lambda: self.city.do(assigning.proceed, self.city.settings, self.city.control, told.id)
+        )
+        assert not done or (told.status == "received" and waits is not None)
+        if done:
+            told.status = str(self.city.case(told.id).status)
+            assert told.status in {"offering", "unplaced"}
+            self._new_offers(told)
+
+    @precondition(lambda self: self.cases)
+    @rule(n=which, by_crew=st.booleans())
+    def a_hospital_outside_takes_it(self, n: int, by_crew: bool) -> None:
+        told = self.cases[n % len(self.cases)]
+        who = self.city.crew if by_crew else self.city.control
+        done = self._try(
+            lambda: self.city.do(
+                elsewhere.place,
+                self.city.settings,
+                who,
+                told.id,
+                "Hospital X",
+                None,
+                "by telephone",
+            )
+        )
+        held = told.status in ON_THE_WAY and told.status != "closed"
+        assert done == (told.status in SEEKING or (held and told.outside))
+        if done and not told.outside:
+            told.outside = True
+            told.status = "acknowledged" if by_crew else "assigned"
+            for offer, status in told.offers.items():
+                if status in OPEN:
+                    told.offers[offer] = "withdrawn"
+
+    @precondition(lambda self: self.cases)
+    @rule(n=which)
+    def the_hospital_outside_does_not_take_it(self, n: int) -> None:
+        told = self.cases[n % len(self.cases)]
+        done = self._try(
+            lambda: self.city.do(
+                elsewhere.take_back, self.city.settings, self.city.control, told.id
+            )
+        )
+        assert done == (not told.outside or told.status not in OVER)
+        if done and told.outside:
+            told.outside = False
+            told.status = "offering"
+            self._new_offers(told)
+
     # --- what must hold --------------------------------------------------------------------------
 
     @invariant()
@@ -242,6 +364,10 @@ class Life(RuleBasedStateMachine):
             found = {offer.id: str(offer.status) for offer in self.city.offers(told.id)}
             assert found == told.offers
             assert list(found.values()).count("accepted") <= 1
+            assert not (told.outside and "accepted" in found.values())
+            for offer in self.city.offers(told.id):
+                vetoed = told.said.get(offer.emergency_room_id) is DirectiveKind.VETO
+                assert not (vetoed and told.offers[offer.id] in OPEN), "a vetoed ER is asked"
         with self.record.read() as session:
             assert check.rows(session, self.city.settings, stopped=True) == []
 
@@ -303,7 +429,10 @@ class Life(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("replacing", [False, True])
 def test_every_life_is_legal(record: Record, long_run: bool, replacing: bool):
-    record.settings = replace(record.settings, replace_declined=replacing)
+    first = 1 if replacing else 0  # both of what is off as shipped
+    record.settings = replace(
+        record.settings, replace_declined=replacing, control_room_first_acuity=first
+    )
     run_state_machine_as_test(
         type("LifeHere", (Life,), {"record": record}),
         settings=hypothesis_settings(

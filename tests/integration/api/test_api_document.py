@@ -112,7 +112,8 @@ emergency_room: post /offers/{offer_id}/received, post /offers/{offer_id}/decisi
   post /offers/{offer_id}/withdraw, put /cases/{case_id}/instructions,
   put /cases/{case_id}/outcome
 crew emergency_room: post /cases/{case_id}/close
-control_room crew: post /cases/{case_id}/cancel
+control_room crew: post /cases/{case_id}/cancel, post /cases/{case_id}/elsewhere,
+  post /cases/{case_id}/elsewhere/end
 control_room emergency_room: post /emergency-rooms/{emergency_room_id}/diversion
 admin control_room emergency_room: post /emergency-rooms/{emergency_room_id}/beds
 admin: put /emergency-rooms/{emergency_room_id}/capabilities
