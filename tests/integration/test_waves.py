@@ -101,7 +101,7 @@ def test_an_hour_of_silence_keeps_asking_and_never_stands_still(record: Record):
     for _ in range(40):
         with record.read() as session:
             wait_s = (city.case(case_id).deadline_at - database.now(session)).total_seconds()
-        assert -2 < wait_s <= 90  # a look a moment away may be due by now, on a busy machine
+        assert -15 < wait_s <= 90  # a look a moment away may be due by now, on a busy machine
         pass_and_look(city, case_id, max(wait_s, 0) + 0.1)
     assert city.case(case_id).status is CaseStatus.UNPLACED
     times = [len([o for o in city.offers(case_id) if o.emergency_room_id == r]) for r in city.rooms]
