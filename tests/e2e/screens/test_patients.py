@@ -49,6 +49,7 @@ def test_a_patient_is_found_named_joined_taken_apart_and_printed(
     expect(one).to_contain_text(two[0][:8])
 
     page.get_by_role("button", name="Show the newest").click()
+    expect(lines.first).to_contain_text("about 60")  # the list of the search has gone
     lines.first.locator("a").click()
     expect(one).to_contain_text(two[1][:8])
     expect(one).to_contain_text("woman, about 60")
