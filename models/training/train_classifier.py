@@ -20,6 +20,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from models.training import augment, checkpoint, metrics, pixels
+from models.training.average import Average
 from models.training.backbones import SIDE_TARGETS, FilmReader, build, find_init, load_init
 from models.training.config import ClassifierConfig, RidgeConfig, begin
 from models.training.readers import read_plain
@@ -139,25 +140,6 @@ def _clock(config: ClassifierConfig, wall_s: float, cpu_s: float) -> float:
     """How much of the time that a run is given is used up, 1 at its end; 0 where epochs rule."""
     wall = wall_s / config.wall_clock_s if config.wall_clock_s else 0.0
     return max(wall, cpu_s / config.cpu_s if config.cpu_s else 0.0)
-
-
-class Average:
-    """Exponential moving average of a network's weights and statistics."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.steps = 0
-        self.state = {key: value.detach().clone() for key, value in model.state_dict().items()}
-
-    def update(self, model: nn.Module) -> None:
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for key, value in model.state_dict().items():
-            mine = self.state[key]
-            if mine.dtype.is_floating_point:
-                mine.mul_(decay).add_(value.detach(), alpha=1 - decay)
-            else:
-                mine.copy_(value)
 
 
 def train(config: ClassifierConfig, data: Path, runs: Path, base: Path = Path()) -> Result:

@@ -24,13 +24,13 @@ from tqdm import tqdm
 from models import card as cards, xray
 from models.detector import Detector
 from models.training import checkpoint, detection_metrics, export_onnx, film_copies, pixels, ridge
+from models.training.average import Average
 from models.training.config import DenseConfig, write_config
 from models.training.dense import DenseDetector, DenseHead, FrozenMaps, answerable, loss_of
 from models.training.film_copies import Copies
 from models.training.readers_public import read
 from models.training.records import Film, TrainingError
 from models.training.splits import fingerprint, guard, load_split, make_split
-from models.training.train_classifier import Average
 from models.training.train_detector import (
     boxed,
     class_names,

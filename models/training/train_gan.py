@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from models import xray
 from models.training import checkpoint, pixels
+from models.training.average import Average
 from models.training.backbones import FilmReader
 from models.training.config import GanConfig, begin
 from models.training.pggan import FIRST_PX, LATENT, Critic, Generator, gradient_penalty, levels
@@ -82,8 +83,7 @@ def train(config: GanConfig, data: Path, runs: Path, base: Path) -> Path:
     maker, critic = (
         kind(config.size_px, len(LABELS), config.width) for kind in (Generator, Critic)
     )
-    average = Generator(config.size_px, len(LABELS), config.width)
-    average.load_state_dict(maker.state_dict())
+    average = Average(maker, config.ema_decay)
     optimisers = [
         torch.optim.Adam(network.parameters(), lr=config.rate, betas=(0.0, 0.99))
         for network in (maker, critic)
@@ -91,12 +91,13 @@ def train(config: GanConfig, data: Path, runs: Path, base: Path) -> Path:
     total, shown, spent = config.films_per_phase * (2 * top + 1), 0, 0.0
     saved = checkpoint.load(folder / "last.pt")
     if saved:
-        for network, key in ((maker, "maker"), (critic, "critic"), (average, "average")):
-            network.load_state_dict(saved[key])
+        maker.load_state_dict(saved["maker"])
+        critic.load_state_dict(saved["critic"])
         for optimiser, state in zip(optimisers, saved["optimisers"], strict=True):
             optimiser.load_state_dict(state)
         generator.set_state(saved["generator"])
         shown, spent = saved["shown"], saved["spent"]
+        average.state, average.steps = saved["average"], shown // config.batch
     progress = tqdm(total=total, initial=shown, desc=config.name, unit="film")
     next_save = shown + config.films_per_phase
     started = time.monotonic()
@@ -126,9 +127,7 @@ def train(config: GanConfig, data: Path, runs: Path, base: Path) -> Path:
             optimisers[0].zero_grad(set_to_none=True)
             maker_loss.backward()
             optimisers[0].step()
-            with torch.no_grad():
-                for mine, new in zip(average.parameters(), maker.parameters(), strict=True):
-                    mine.lerp_(new, 1 - config.ema_decay)
+            average.update(maker)
             shown += config.batch
             progress.update(config.batch)
             if shown >= next_save or shown >= total:
@@ -150,7 +149,7 @@ def train(config: GanConfig, data: Path, runs: Path, base: Path) -> Path:
                     {
                         "maker": maker.state_dict(),
                         "critic": critic.state_dict(),
-                        "average": average.state_dict(),
+                        "average": average.state,
                         "optimisers": [optimiser.state_dict() for optimiser in optimisers],
                         "generator": generator.get_state(),
                         "shown": shown,

@@ -72,6 +72,15 @@ def test_a_copy_with_other_contrast_is_found() -> None:
     assert (train_gan.nearest(fresh, real) > limit).mean() < 0.2
 
 
+def _start() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return dict(pggan.Generator(8, len(LABELS), 16).state_dict())
+
+
+def _apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    return float(sum((one[name] - other[name]).square().sum() for name in one))
+
+
 def test_grow_resume_synthesise_and_train_with_it(
     films_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +93,9 @@ def test_grow_resume_synthesise_and_train_with_it(
     assert train(["gan", *data]) == 0  # goes on to twice as many films
     lines = (tmp_path / "gan" / "fold0" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["films"] for line in lines] == [16, 32, 48, 80, 96]
+    saved = torch.load(tmp_path / "gan" / "fold0" / "last.pt")
+    # What films are written by has followed the generator, and is not still its random start.
+    assert _apart(saved["average"], saved["maker"]) < 0.6 * _apart(_start(), saved["maker"])
     out = films_folder / "made"
     assert (
         train(["synthesise", *data, "--labels", "Hernia", "--count", "6", "--out", str(out)]) == 0
