@@ -6,6 +6,7 @@ A process that only looks alive stops beating, because the beat is made by its w
 from __future__ import annotations
 
 import os
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sqlalchemy import case, delete, func, select
 from sqlalchemy.orm import Session
 
 from broker import database
+from broker.record import Record
 from broker.tables import Heartbeat
 
 STALE_S = 20.0
@@ -50,6 +52,25 @@ def beat(session: Session, name: str, kind: str, *, progress: bool = True) -> No
             },
         )
     )
+
+
+class Regular:
+    """The sign of life of a loop that is its process's only one of a kind on this machine."""
+
+    def __init__(self, record: Record, kind: str) -> None:
+        self._record = record
+        self._kind = kind
+        self._next = 0.0
+
+    def beat(self) -> bool:
+        """Beat if it is time, every sweep_s; call it as often as the loop turns. True when done."""
+        if time.monotonic() < self._next:
+            return False
+        settings = self._record.settings
+        with self._record.write() as session:
+            beat(session, f"{self._kind}@{settings.node}", self._kind)
+        self._next = time.monotonic() + settings.sweep_s
+        return True
 
 
 def born_ticks(pid: int) -> int | None:

@@ -228,6 +228,8 @@ TERMINAL_CASES = frozenset(status for status, after in CASE_TRANSITIONS.items() 
 LIVE_CASES = frozenset(CaseStatus) - TERMINAL_CASES
 HELD_CASES = frozenset({C.ASSIGNED, C.ACKNOWLEDGED, C.EN_ROUTE, C.ARRIVED})
 """An ER holds the patient."""
+ON_THE_WAY_CASES = HELD_CASES - {C.ARRIVED}
+"""And the ambulance is not at its door yet."""
 SEEKING_CASES = frozenset({C.RECEIVED, C.OFFERING, C.UNPLACED})
 """Nobody holds the patient yet."""
 OPEN_OFFERS = frozenset({F.REQUESTED, F.RECEIVED, F.ACCEPTED_WITH_DELAY})

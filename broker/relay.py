@@ -60,13 +60,10 @@ class Relay:
         self._log.info("relay is listening", action="relay.started")
         Watchdog(self.record).start(self._over)
         Lookout(self.record).start(self._over)
-        next_beat = 0.0
+        life = heartbeat.Regular(self.record, "relay")
         while not self._over.is_set():
             try:
-                if time.monotonic() >= next_beat:
-                    with self.record.write() as session:
-                        heartbeat.beat(session, f"relay@{self.settings.node}", "relay")
-                    next_beat = time.monotonic() + self.settings.sweep_s
+                life.beat()
                 self.ring()
             except DatabaseBusy as error:
                 self._log.warning("the database is busy", action="relay.busy", **error.extra)

@@ -108,7 +108,7 @@ def take_back(session: Session, settings: Settings, actor: Actor, case_id: UUID)
     events.audit(
         session, actor.name, "case.not_taken_elsewhere", case.id, hospital=standing.hospital
     )
-    tell_crew(session, case, "case.offering", reason=Ended.PASSED_BY_CREW.value, elsewhere=True)
+    tell_crew(session, case, "case.offering", reason=Ended.GIVEN_BACK.value, elsewhere=True)
     if not offers.open_round(session, settings, case, now):
         case.deadline_at = now  # nobody to ask: advance alarms the control room at once
     return case

@@ -18,7 +18,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from broker import database
-from broker.lifecycle import SEEKING_CASES, CaseStatus, OfferStatus
+from broker.lifecycle import ON_THE_WAY_CASES, SEEKING_CASES, OfferStatus
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Offer, RoadService, RoadTime
 from dispatch import osrm, travel
@@ -31,7 +31,6 @@ NEAREST = 2 * MOST_PLACES
 """Of a search, so many of the nearest ERs are asked about; nobody drives past that many."""
 USED_FOR = timedelta(hours=1)
 """A road time is used for so long; it is asked for anew much earlier, while somebody needs it."""
-DRIVING = frozenset({CaseStatus.ASSIGNED, CaseStatus.ACKNOWLEDGED, CaseStatus.EN_ROUTE})
 SERVICE = "osrm"
 
 
@@ -131,7 +130,7 @@ def wanted(session: Session, settings: Settings) -> list[Question]:
     )
     cases = session.execute(
         select(Case.status, Case.latitude, Case.longitude, holder)
-        .where(Case.status.in_(SEEKING_CASES | DRIVING), Case.latitude.is_not(None))
+        .where(Case.status.in_(SEEKING_CASES | ON_THE_WAY_CASES), Case.latitude.is_not(None))
         .order_by(Case.acuity.is_(None), Case.acuity, Case.received_at)
     ).all()
     needed: dict[Square, dict[UUID, Position]] = {}

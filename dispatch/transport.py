@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from broker import database, events
 from broker.errors import Conflict
-from broker.lifecycle import TERMINAL_CASES, CaseStatus, OfferStatus
+from broker.lifecycle import ON_THE_WAY_CASES, TERMINAL_CASES, CaseStatus, OfferStatus
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom
 from dispatch import access, advance, measured, offers
@@ -30,8 +30,6 @@ from dispatch.transition import (
     tell_holder,
 )
 from dispatch.travel import great_circle_km, position_or_none
-
-ON_THE_WAY = frozenset({CaseStatus.ASSIGNED, CaseStatus.ACKNOWLEDGED, CaseStatus.EN_ROUTE})
 
 
 def acknowledge(session: Session, settings: Settings, actor: Actor, case_id: UUID) -> Case:
@@ -158,7 +156,7 @@ def update(
 
 def seems_arrived_at(case: Case) -> datetime | None:
     """Since when the crew may be asked whether it has arrived; None while there is no ground to."""
-    if case.status not in ON_THE_WAY or not case.approach:
+    if case.status not in ON_THE_WAY_CASES or not case.approach:
         return None
     return Approach.of_json(case.approach).arrived_at
 
@@ -169,7 +167,7 @@ def _approach(session: Session, case: Case, values: dict[str, Any], now: datetim
     The last position before the first one counts, too: it tells where the ambulance came from.
     """
     holder = access.holding_emergency_room(session, case.id)
-    if holder is None or case.status not in ON_THE_WAY:
+    if holder is None or case.status not in ON_THE_WAY_CASES:
         return False
     room = session.get_one(EmergencyRoom, holder)
     end = position_or_none(room.latitude, room.longitude)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 
 from broker import heartbeat, logs, settings as settings_
 from broker.errors import DatabaseBusy
@@ -30,7 +29,7 @@ class BedFeedLoop:
         self.record = Record(settings)
         self.over = threading.Event()
         self.client = Egen(settings, sleep=self.over.wait)
-        self._next_beat = 0.0
+        self._life = heartbeat.Regular(self.record, KIND)
         self._log = logs.logger()
 
     def run(self) -> None:
@@ -38,7 +37,7 @@ class BedFeedLoop:
         self._log.info(egen.said_at_start(self.settings), action="bed_feed.started")
         while not self.over.wait(LOOK_S):
             try:
-                self._beat()
+                self._life.beat()
                 if egen.configured(self.settings):
                     self.look()
             except DatabaseBusy as error:
@@ -63,7 +62,7 @@ class BedFeedLoop:
                         problems.append(refused)
                 except FeedFailed as failure:  # beds without conditions are better than neither
                     problems.append(failure.message)
-                self._beat()
+                self._life.beat()
         except FeedFailed as failure:
             said = failure
             self.record.again(lambda s: beds.failed(s, self.settings, said))
@@ -81,13 +80,6 @@ class BedFeedLoop:
             problems=len(report.problems),
         )
         return True
-
-    def _beat(self) -> None:
-        if time.monotonic() < self._next_beat:
-            return
-        with self.record.write() as session:
-            heartbeat.beat(session, f"{KIND}@{self.settings.node}", KIND)
-        self._next_beat = time.monotonic() + self.settings.sweep_s
 
 
 def main() -> None:

@@ -39,7 +39,8 @@ class RoadTimesLoop:
         self._wait_s = 0.0
         self._not_before = 0.0
         self._failed_at: Question | None = None
-        self._next_beat = self._next_forget = 0.0
+        self._life = heartbeat.Regular(self.record, KIND)
+        self._next_forget = 0.0
         self._log = logs.logger()
 
     def run(self) -> None:
@@ -51,7 +52,7 @@ class RoadTimesLoop:
                 if not began:
                     self.record.again(road_times.forget_failure)
                     began = True
-                self._beat()
+                self._life.beat()
                 if osrm.configured(self.settings):
                     self.look()
                 self._forget()
@@ -73,7 +74,7 @@ class RoadTimesLoop:
             if self.over.is_set() or not self._ask(question):
                 break
             answered += 1
-            self._beat()
+            self._life.beat()
         return answered
 
     def _ask(self, question: Question) -> bool:
@@ -111,13 +112,6 @@ class RoadTimesLoop:
             return
         self.record.again(road_times.forget_old)
         self._next_forget = time.monotonic() + FORGET_EVERY_S
-
-    def _beat(self) -> None:
-        if time.monotonic() < self._next_beat:
-            return
-        with self.record.write() as session:
-            heartbeat.beat(session, f"{KIND}@{self.settings.node}", KIND)
-        self._next_beat = time.monotonic() + self.settings.sweep_s
 
 
 def main() -> None:

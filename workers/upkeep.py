@@ -58,7 +58,8 @@ class Upkeep:
         self.store = ImageStore(settings)
         self.partials = Partials(settings)
         self.over = threading.Event()
-        self._next_beat = self._next_seal = self._next_head = 0.0
+        self._life = heartbeat.Regular(self.record, "upkeep")
+        self._next_seal = self._next_head = 0.0
         self._log = logs.logger()
 
     @property
@@ -174,12 +175,8 @@ class Upkeep:
         return len(ended)
 
     def _beat(self) -> None:
-        if time.monotonic() < self._next_beat:
-            return
-        with self.record.write() as session:
-            heartbeat.beat(session, f"upkeep@{self.settings.node}", "upkeep")
-            heartbeat.forget_old(session)
-        self._next_beat = time.monotonic() + self.settings.sweep_s
+        if self._life.beat():
+            self.record.again(heartbeat.forget_old)
 
     def _deliver(self) -> None:
         while not self.over.wait(LOOK_S):

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -240,15 +241,15 @@ def test_a_door_without_a_relay_waits_for_nobody(city: City):
         city.submit()
 
 
-@pytest.fixture
-def worker(city: City) -> Iterator[subprocess.Popen[bytes]]:
-    """A real Celery worker of the dispatch queue."""
+@contextmanager
+def running(city: City, queue: Queue, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A real Celery worker of one queue."""
     log = city.folder / "worker.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "celery", "-A", "workers.app", "worker"),
-                *("-Q", Queue.DISPATCH.value, "--concurrency", "1"),
+                *("-Q", queue.value, "--concurrency", "1"),
                 *("--without-gossip", "--without-mingle", "--without-heartbeat"),
             ],
             cwd=ROOT,
@@ -260,13 +261,45 @@ def worker(city: City) -> Iterator[subprocess.Popen[bytes]]:
                 "GOLDENTIME_DATABASE_URL": city.settings.database_url,
                 "GOLDENTIME_DATA_DIR": str(city.folder),
                 "GOLDENTIME_REDIS_URL": city.settings.redis_url,
-            },
+            }
+            | more,
         )
-    yield process
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    text = log.read_text()
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def worker(city: City) -> Iterator[subprocess.Popen[bytes]]:
+    """A real Celery worker of the dispatch queue, which must have nothing to complain of."""
+    with running(city, Queue.DISPATCH) as process:
+        yield process
+    text = (city.folder / "worker.log").read_text()
     assert "Traceback" not in text, text
+
+
+def test_a_child_has_its_network_before_its_first_film(city: City):
+    with running(city, Queue.CLASSIFY) as process:
+        pool = psutil.Process(process.pid)
+        wait_for(lambda: any(_has_network(child) for child in pool.children()), 60)
+        assert not _has_network(pool)  # threads that a parent started do not survive a fork
+
+
+def test_a_network_that_cannot_be_loaded_leaves_its_child_alive(city: City):
+    """Each film says what is wrong then, and is counted."""
+    with running(city, Queue.CLASSIFY, GOLDENTIME_CLASSIFIER="nobody-has-it") as process:
+        pool = psutil.Process(process.pid)
+        log = city.folder / "worker.log"
+        wait_for(lambda: "reading.no_network" in log.read_text(), 60)
+        (child,) = pool.children()
+        time.sleep(1)
+        assert [c.pid for c in pool.children()] == [child.pid]
+
+
+def _has_network(process: psutil.Process) -> bool:
+    return any("onnxruntime" in part.path for part in process.memory_maps())
 
 
 def test_a_pool_replaces_a_killed_child_at_once(worker):
