@@ -22,7 +22,6 @@ from web import schemas
 from web.auth import actor, allow
 from web.bodies import Room, case_text, one_image, strict_json, whole_body
 from web.presenting import case_picture, offer_picture
-from web.schemas import control_room as control_room_schemas
 from web.state import State, here
 from web.uploads import open_whole
 
@@ -265,7 +264,7 @@ def cancel(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:
 
 
 @blueprint.route("/cases/<uuid:case_id>/elsewhere", methods=["POST"])
-@blueprint.arguments(control_room_schemas.ElsewhereIn)
+@blueprint.arguments(schemas.ElsewhereIn)
 @blueprint.response(200, schemas.CaseOut)
 @allow(Role.CREW, Role.CONTROL_ROOM)
 def taken_elsewhere(data: dict[str, Any], case_id: UUID) -> dict[str, Any]:

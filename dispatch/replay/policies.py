@@ -1,4 +1,4 @@
-"""Whom each policy asks: three of them are production's own routing, two are what crews do now.
+"""Whom each policy asks: production's own routing and parts of it, and what crews do now.
 
 A policy sees what production sees: positions, capabilities on paper, announced diversion, boards
 with their age, and learnt answers where it may. Never the true state of an emergency room.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, fields, validate
 
 from dispatch.control_log import CaseAlarm, Did
-from web.schemas.base import In, no_control_characters, text_field
+from web.schemas.base import In, no_control_characters
 
 
 class CallIn(In):
@@ -13,16 +13,6 @@ class CallIn(In):
 
     to = fields.String(required=True, validate=[validate.Length(2, 120), no_control_characters])
     said = fields.String(required=True, validate=[validate.Length(2, 500), no_control_characters])
-
-
-class ElsewhereIn(In):
-    """A hospital outside of this system that takes a patient by telephone."""
-
-    hospital = fields.String(
-        required=True, validate=[validate.Length(2, 120), no_control_characters]
-    )
-    phone = text_field(40)
-    reason = fields.String(required=True, validate=[validate.Length(2, 500), no_control_characters])
 
 
 class LogEntryOut(Schema):

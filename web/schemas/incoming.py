@@ -151,6 +151,16 @@ class CancelIn(In):
     reason = fields.String(required=True, validate=[validate.Length(2, 200), no_control_characters])
 
 
+class ElsewhereIn(In):
+    """A hospital outside of this system that takes a patient by telephone."""
+
+    hospital = fields.String(
+        required=True, validate=[validate.Length(2, 120), no_control_characters]
+    )
+    phone = text_field(40)
+    reason = fields.String(required=True, validate=[validate.Length(2, 500), no_control_characters])
+
+
 class DecisionIn(In):
     """An ER's answer."""
 
