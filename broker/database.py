@@ -169,6 +169,16 @@ def changed(session: Session, statement: Update | Delete) -> int:
     return int(result.rowcount)  # type: ignore[attr-defined]  # CursorResult
 
 
+def one_at_a_time(session: Session, *names: str | None) -> None:
+    """Let units that say the same name queue up until each has ended; SQLite has one writer anyway.
+
+    For what no single row stands for. All names at once: sorted, so that nobody waits in a circle.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        for name in sorted(filter(None, names)):
+            session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
 def now(session: Session) -> datetime:
     """The database's clock, which judges every deadline (aware UTC)."""
     if session.get_bind().dialect.name == "sqlite":

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -38,25 +38,12 @@ def look(session: Session, settings: Settings, case: Case) -> list[DuplicateSusp
 
     Calling it again flags nothing twice; a stronger ground opens a settled question again.
     """
-    if case.patient_id is None or case.status not in LIVE_CASES:
-        return []
-    patient = patients.root(session, session.get_one(Patient, case.patient_id))
-    grounds = _grounds(session, settings, case, patient)
-    _one_at_a_time(session, [lock for _, _, lock in grounds])
-    raised = []
-    seen: set[UUID] = set()
-    for reason, query, _ in grounds:
-        for other in session.scalars(query.where(Case.id != case.id).limit(MOST)):
-            if other.id not in seen and len(seen) < MOST:
-                seen.add(other.id)
-                raised += _flag(session, case, other, reason)
-    return raised
+    return _look(session, settings, [case])
 
 
 def look_at_patient(session: Session, settings: Settings, patient: Patient) -> None:
     """The same for every live case of a patient, after it was merged or its identity changed."""
-    for case in patients.live_cases(session, patient):
-        look(session, settings, case)
+    _look(session, settings, patients.live_cases(session, patient))
 
 
 def open_of(session: Session, case: Case) -> Sequence[DuplicateSuspicion]:
@@ -134,10 +121,30 @@ def call_off(
     return suspicion
 
 
+def _look(session: Session, settings: Settings, cases: Sequence[Case]) -> list[DuplicateSuspicion]:
+    grounds = [
+        (case, _grounds(session, settings, case))
+        for case in cases
+        if case.patient_id is not None and case.status in LIVE_CASES
+    ]
+    # Submissions of one patient queue up, or two at once would not see each other.
+    database.one_at_a_time(session, *(lock for _, some in grounds for _, _, lock in some))
+    raised = []
+    for case, some in grounds:
+        seen: set[UUID] = set()
+        for reason, query, _ in some:
+            for other in session.scalars(query.where(Case.id != case.id).limit(MOST)):
+                if other.id not in seen and len(seen) < MOST:
+                    seen.add(other.id)
+                    raised += _flag(session, case, other, reason)
+    return raised
+
+
 def _grounds(
-    session: Session, settings: Settings, case: Case, patient: Patient
+    session: Session, settings: Settings, case: Case
 ) -> list[tuple[DuplicateReason, Select[Case], str]]:
     """(reason, cases, name of its lock), the strongest first."""
+    patient = patients.root(session, session.get_one(Patient, case.patient_id))
     live = (
         select(Case)
         .join(Patient, Patient.id == Case.patient_id)
@@ -204,16 +211,6 @@ def _same_description(patient: Patient) -> Iterable[ColumnElement[bool]]:
             Patient.estimated_age_years.is_(None),
             Patient.estimated_age_years.between(age - AGE_APART_YEARS, age + AGE_APART_YEARS),
         )
-
-
-def _one_at_a_time(session: Session, names: Iterable[str]) -> None:
-    """Let submissions of one patient queue up, or two at once would not see each other.
-
-    SQLite has one writer anyway. Sorted, so that nobody waits in a circle.
-    """
-    if session.get_bind().dialect.name == "postgresql":
-        for name in sorted(filter(None, names)):
-            session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def _flag(

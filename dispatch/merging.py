@@ -7,7 +7,6 @@ merge joined. Each takes the version that the person looked at; a stale one is r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -42,16 +41,14 @@ def merge(
         raise Invalid("a patient cannot be merged with itself", field="absorb")
     surviving = access.patient(session, actor, surviving_id)
     absorbed = access.patient(session, actor, absorbed_id)
-    _lock(session, surviving, absorbed)
-    for patient in (surviving, absorbed):
-        session.refresh(patient)
+    _in_turn(session, surviving, absorbed)
     in_force = _in_force(session, absorbed.id)
     if in_force and in_force.surviving_id == surviving.id:
         return patients.root(session, surviving)
     for patient in (surviving, absorbed):
         if patient.root_id != patient.id:
             raise Conflict("one of the two is part of another patient; merge that one", field="id")
-    _touch_in_order(session, [(surviving, versions[0]), (absorbed, versions[1])])
+    _touch(session, (surviving, versions[0]), (absorbed, versions[1]))
     row = PatientMerge(
         surviving_id=surviving.id,
         absorbed_id=absorbed.id,
@@ -85,16 +82,15 @@ def split(
         surviving = access.patient(session, actor, row.surviving_id)
     except NotFound as hidden:
         raise NotFound(f"there is no merge {merge_id}, or you may not see it") from hidden
-    _lock(session, surviving)
+    _in_turn(session, surviving)
     session.refresh(row)
     if row.split_at is not None:
         return row
-    session.refresh(surviving)
     root = patients.root(session, surviving)
     absorbed = session.get_one(Patient, row.absorbed_id)
     for patient in (root, absorbed):
         session.refresh(patient)
-    _touch_in_order(session, [(root, version), (absorbed, absorbed.version)])
+    _touch(session, (root, version), (absorbed, absorbed.version))
     # Told before they part: everybody with an open case of either must look again.
     patients.tell(session, root, "patient.split")
     row.split_at, row.split_by = database.now(session), actor.name
@@ -105,23 +101,26 @@ def split(
     return row
 
 
-def _lock(session: Session, *some: Patient) -> None:
-    """Take every row of these patients' trees in the order of their ids, before any is changed.
+def _in_turn(session: Session, *some: Patient) -> None:
+    """Wait for whoever merges or splits just now, then look again.
 
-    Whoever merges and whoever splits change whole trees: without one order they wait in a circle.
+    A merge changes two whole trees, and which rows these are may change while one waits for the
+    first of them: locking rows, in whatever order, would meet another in a circle.
     """
-    session.execute(
-        select(Patient.id)
-        .where(Patient.root_id.in_({patient.root_id for patient in some}))
-        .order_by(Patient.id)
-        .with_for_update()
-    )
+    database.one_at_a_time(session, "patients.trees")
+    for patient in some:
+        session.refresh(patient)
 
 
-def _touch_in_order(session: Session, wanted: Iterable[tuple[Patient, int]]) -> None:
-    """Change both rows in the order of their ids, so that no two units wait in a circle."""
+def _touch(session: Session, *wanted: tuple[Patient, int]) -> None:
+    """Raise both versions above either, in the order of their ids.
+
+    A person looked at a version of a root, and the root changes with the tree: no version that was
+    seen of either comes again, or a stale page would pass for a fresh one.
+    """
+    highest = max(patient.version for patient, _ in wanted)
     for patient, version in sorted(wanted, key=lambda item: item[0].id):
-        patients.touch(session, patient, version)
+        patients.touch(session, patient, version, to=highest + 1)
 
 
 def _tree(session: Session, patient_id: UUID) -> list[UUID]:

@@ -203,8 +203,10 @@ def edit(
     return patient
 
 
-def touch(session: Session, patient: Patient, version: int, **values: Any) -> None:
-    """Raise a patient's version: the lock and the race of every change.
+def touch(
+    session: Session, patient: Patient, version: int, *, to: int | None = None, **values: Any
+) -> None:
+    """Raise a patient's version, by one or `to`: the lock and the race of every change.
 
     StalePatient when `version` is not the present one, LostRace when somebody changes it just now.
     """
@@ -214,7 +216,7 @@ def touch(session: Session, patient: Patient, version: int, **values: Any) -> No
         session,
         update(Patient)
         .where(Patient.id == patient.id, Patient.version == version)
-        .values(version=Patient.version + 1, updated_at=database.now(session), **values),
+        .values(version=to or version + 1, updated_at=database.now(session), **values),
     )
     if won != 1:
         raise LostRace(patient_id=str(patient.id))

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from broker.errors import GoldentimeError
+from broker.errors import GoldentimeError, StalePatient
 from broker.tables import Case, DuplicateSuspicion, Patient, PatientMerge
 from dispatch import merging, patients
 from tests.integration.city import City
@@ -58,6 +58,19 @@ def test_a_merge_against_a_split_leaves_one_truth(city: City, go: int) -> None:
     merges = [isinstance(answer, GoldentimeError) for answer in answers[1:]]
     assert not all(merges) or not isinstance(answers[0], GoldentimeError), answers
     assert any(merges), answers  # both merges looked at the same two patients
+    check_roots(city)
+
+
+def test_a_page_that_looked_at_a_tree_since_moved_is_stale(city: City) -> None:
+    """The root is another patient now; its version must not happen to be the one looked at."""
+    one, two, three = (patient_of(city, city.submit()) for _ in range(3))
+    merge(city, one.id, two.id, (one.version, two.version))
+    with city.record.read() as session:
+        row = session.scalars(select(PatientMerge)).one()
+        seen = session.get_one(Patient, one.id).version
+    merge(city, three.id, one.id, (three.version, seen))
+    with pytest.raises(StalePatient):
+        city.do(merging.split, city.control, row.id, seen)
     check_roots(city)
 
 
