@@ -17,7 +17,7 @@ from broker import database, events
 from broker.lifecycle import CaseStatus, NotificationStep, OfferStatus, ReadingStatus
 from broker.settings import EscalationSteps, Settings
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import access, amend, beds, notify, offers
+from dispatch import access, amend, asking, beds, notify
 from dispatch.access import SYSTEM
 from dispatch.assessing import as_json, assess, current_readings
 from dispatch.transition import (
@@ -89,12 +89,12 @@ def reassess(session: Session, settings: Settings, case: Case, why: str) -> None
     tell_crew(session, case, "case.amended", why=why, acuity_before=before, missing=missing)
     tell_granted(session, case, "offer.amended", why=why, acuity_before=before, missing=missing)
     if (worse or more) and case.status in SEARCHING:
-        offers.tell_round(session, case, amend.ask_one_more(session, settings, case, now))
+        asking.tell_round(session, case, amend.ask_one_more(session, settings, case, now))
     if worse and case.status in SEARCHING and case.deadline_at is not None:
         due = _next_look(case, settings.steps(result.acuity))  # an urgent case is not left to wait
         case.deadline_at = max(now, min(case.deadline_at, due))
     if result.acuity <= notify.URGENT_ACUITY < (before or 3):
-        silent = offers.unanswered(session, case.id)
+        silent = asking.unanswered(session, case.id)
         notify.plan(session, settings, silent, NotificationStep.OFFERED)
 
 
@@ -114,8 +114,8 @@ def _begin(session: Session, settings: Settings, case: Case, now: datetime) -> N
     if _control_room_first(session, settings, case, now):
         return
     open_search(session, settings, case, now)
-    offers.tell_round(session, case, offers.open_round(session, settings, case, now))
-    if not offers.open_offers(session, case.id):
+    asking.tell_round(session, case, asking.open_round(session, settings, case, now))
+    if not asking.open_offers(session, case.id):
         _unplaced(session, settings, case, now)
 
 
@@ -178,7 +178,7 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
     assert case.search_opened_at is not None
     assert case.round_opened_at is not None
     steps = settings.steps(case.acuity or 3)
-    opened = offers.open_offers(session, case.id)
+    opened = asking.open_offers(session, case.id)
     tired = [o for o in opened if o.offered_at + timedelta(seconds=steps.unplaced_s) <= now]
     waiting = [o for o in opened if o not in tired]
     widen_at = case.round_opened_at + timedelta(seconds=steps.widen_s)
@@ -196,9 +196,9 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
             deadline_at=_next(case, steps.remind_s, unplaced_at, now),
         )
         end_offers(session, case, tired, OfferStatus.EXPIRED, SYSTEM, Ended.NO_ANSWER.value)
-        new = offers.open_round(session, settings, case, now)
+        new = asking.open_round(session, settings, case, now)
         if new:
-            offers.tell_round(session, case, new)
+            asking.tell_round(session, case, new)
         if (unplaced_at <= now or not (new or waiting)) and case.status is CaseStatus.OFFERING:
             _unplaced(session, settings, case, now)
         elif not (new or waiting):
@@ -216,7 +216,7 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
             if case.status is CaseStatus.OFFERING
             else widen_at,
         )
-        silent = offers.unanswered(session, case.id)
+        silent = asking.unanswered(session, case.id)
         for offer in silent:
             tell_emergency_room(session, offer, "offer.reminded", case, eta_min=offer.eta_min)
         notify.plan(session, settings, silent, NotificationStep.REMINDED)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from broker.lifecycle import SEEKING_CASES, OfferStatus
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import offers, routing
+from dispatch import asking, routing
 
 CLEARLY_BETTER_MIN = 10.0
 """Expected minutes to a confirmed bed that one more ER must save: more than one failed round
@@ -28,11 +28,11 @@ def rerank(session: Session, settings: Settings, case: Case, now: datetime) -> N
     """Amend place, arrival and explanation of every open offer; asks nobody."""
     if case.status not in SEEKING_CASES:
         return
-    opened = offers.open_offers(session, case.id)
+    opened = asking.open_offers(session, case.id)
     rooms = [session.get_one(EmergencyRoom, offer.emergency_room_id) for offer in opened]
     ranked = {
         r.id: r
-        for r in offers.rank(session, settings, case, offers.facts(session, rooms, now), now)
+        for r in asking.rank(session, settings, case, asking.facts(session, rooms, now), now)
     }
     place = {id_: number for number, id_ in enumerate(ranked)}
     for number in {offer.round for offer in opened}:
@@ -45,7 +45,7 @@ def rerank(session: Session, settings: Settings, case: Case, now: datetime) -> N
             offer.eta_min, offer.distance_km = found.eta_min, found.distance_km
             # What was known of the set when it was asked stays true of that moment.
             of_set = {key: offer.explanation[key] for key in ("set",) if key in offer.explanation}
-            offer.explanation = offers.explanation(found) | of_set
+            offer.explanation = asking.explanation(found) | of_set
     session.flush()
 
 
@@ -56,7 +56,7 @@ def ask_one_more(session: Session, settings: Settings, case: Case, now: datetime
     """
     if case.status not in SEEKING_CASES:
         return []
-    opened = [o for o in offers.open_offers(session, case.id) if o.status is not _PROMISED]
+    opened = [o for o in asking.open_offers(session, case.id) if o.status is not _PROMISED]
     asked = set(
         session.scalars(select(Offer.emergency_room_id).where(Offer.case_id == case.id)).all()
     )
@@ -67,18 +67,18 @@ def ask_one_more(session: Session, settings: Settings, case: Case, now: datetime
     )
     of_round = settings.offers_per_round
     if settings.replace_declined:  # each no of this round may have brought one
-        of_round += len(offers.declined_in_round(session, case))
+        of_round += len(asking.declined_in_round(session, case))
     if not opened or (in_round or 0) > of_round:
         return []
-    fresh = [r for r in offers.candidates(session, settings, case, now) if r.id not in asked]
-    chosen = routing.choose(offers.rank(session, settings, case, fresh, now), 1)
+    fresh = [r for r in asking.candidates(session, settings, case, now) if r.id not in asked]
+    chosen = routing.choose(asking.rank(session, settings, case, fresh, now), 1)
     best = min(float(offer.explanation["expected_min"]) for offer in opened)
     better = [
         choice
         for choice in chosen
         if choice.excluded_reason is None and choice.expected_min + CLEARLY_BETTER_MIN <= best
     ]
-    return offers.ask(session, settings, case, better, now, first_rank=(in_round or 0) + 1)
+    return asking.ask(session, settings, case, better, now, first_rank=(in_round or 0) + 1)
 
 
 _PROMISED = OfferStatus.ACCEPTED_WITH_DELAY

@@ -26,7 +26,7 @@ from broker.lifecycle import (
 )
 from broker.settings import Settings
 from broker.tables import Case, Directive, EmergencyRoom, Offer
-from dispatch import access, advance, directives, notify, offers
+from dispatch import access, advance, asking, directives, notify, offers
 from dispatch.access import Actor
 from dispatch.transition import Ended, end_offers, move_case, tell_emergency_room
 
@@ -183,12 +183,12 @@ def _ask(
     """Ask a pinned ER in the present round; one that answered in it is asked in the next."""
     if _open_offer(session, case, room) is not None or _asked_in_round(session, case, room):
         return
-    ranked = offers.rank(session, settings, case, offers.facts(session, [room], now), now)
+    ranked = asking.rank(session, settings, case, asking.facts(session, [room], now), now)
     last = session.scalar(
         select(func.max(Offer.rank)).where(Offer.case_id == case.id, Offer.round == case.round)
     )
-    offers.tell_round(
-        session, case, offers.ask(session, settings, case, ranked, now, first_rank=(last or 0) + 1)
+    asking.tell_round(
+        session, case, asking.ask(session, settings, case, ranked, now, first_rank=(last or 0) + 1)
     )
 
 
@@ -199,7 +199,7 @@ def _offer_to(
     found = _open_offer(session, case, room)
     if found is not None:
         return found
-    (ranked,) = offers.rank(session, settings, case, offers.facts(session, [room], now), now)
+    (ranked,) = asking.rank(session, settings, case, asking.facts(session, [room], now), now)
     offer = Offer(
         case_id=case.id,
         emergency_room_id=room.id,
@@ -208,7 +208,7 @@ def _offer_to(
         status=OfferStatus.REQUESTED,
         eta_min=ranked.eta_min,
         distance_km=ranked.distance_km,
-        explanation=offers.explanation(ranked),
+        explanation=asking.explanation(ranked),
         offered_at=now,
     )
     session.add(offer)
@@ -220,7 +220,7 @@ def _take_back(
     session: Session, case: Case, room: EmergencyRoom, actor: Actor, now: datetime
 ) -> None:
     """End the open offers to a vetoed ER; when no other is left, the search goes on at once."""
-    opened = offers.open_offers(session, case.id)
+    opened = asking.open_offers(session, case.id)
     ended = [offer for offer in opened if offer.emergency_room_id == room.id]
     end_offers(session, case, ended, OfferStatus.WITHDRAWN, actor, Ended.CONTROL_ROOM.value)
     if ended and len(ended) == len(opened):

@@ -1,7 +1,7 @@
 """What the control room said about an ER for one case: ask it first (pin), or never (veto).
 
 Rows only: who, why, when. One per case and ER; a contradiction is refused until the first word is
-taken back, so that two operators cannot undo each other unseen. What follows from it is offers.py's
+taken back, so that two operators cannot undo each other unseen. What follows from it is asking.py's
 and assigning.py's.
 """
 

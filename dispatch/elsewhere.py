@@ -18,7 +18,7 @@ from broker.errors import AlreadyTaken, Conflict
 from broker.lifecycle import HELD_CASES, SEEKING_CASES, CaseStatus, OfferStatus, Role
 from broker.settings import Settings
 from broker.tables import Case, ElsewherePlacement
-from dispatch import access, advance, offers
+from dispatch import access, advance, asking, offers
 from dispatch.access import Actor
 from dispatch.transition import Ended, end_offers, move_case, tell_crew
 
@@ -59,7 +59,7 @@ def place(
         assigned_at=now,
         deadline_at=now + timedelta(seconds=settings.scaled(settings.acknowledge_deadline_s)),
     )
-    opened = offers.open_offers(session, case.id)
+    opened = asking.open_offers(session, case.id)
     end_offers(
         session, case, opened, OfferStatus.WITHDRAWN, actor, Ended.PLACED_ELSEWHERE.value
     )  # fmt: skip
@@ -109,7 +109,7 @@ def take_back(session: Session, settings: Settings, actor: Actor, case_id: UUID)
         session, actor.name, "case.not_taken_elsewhere", case.id, hospital=standing.hospital
     )
     tell_crew(session, case, "case.offering", reason=Ended.GIVEN_BACK.value, elsewhere=True)
-    if not offers.open_round(session, settings, case, now):
+    if not asking.open_round(session, settings, case, now):
         case.deadline_at = now  # nobody to ask: advance alarms the control room at once
     return case
 

@@ -18,7 +18,7 @@ from broker.errors import Conflict
 from broker.lifecycle import ON_THE_WAY_CASES, TERMINAL_CASES, CaseStatus, OfferStatus
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom
-from dispatch import access, advance, measured, offers
+from dispatch import access, advance, asking, measured, offers
 from dispatch.access import SYSTEM, Actor
 from dispatch.arrival import Approach
 from dispatch.transition import (
@@ -105,7 +105,7 @@ def cancel(session: Session, actor: Actor, case_id: UUID, reason: str) -> Case:
     end_offers(
         session,
         case,
-        offers.open_offers(session, case.id),
+        asking.open_offers(session, case.id),
         OfferStatus.WITHDRAWN,
         actor,
         Ended.CASE_CANCELLED.value,

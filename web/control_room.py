@@ -14,7 +14,7 @@ from broker import database, events
 from broker.errors import NotFound
 from broker.lifecycle import LIVE_CASES, CaseStatus, Role
 from broker.tables import Case, Directive, EmergencyRoom
-from dispatch import access, assigning, control_log, directives, offers, routing, shortages
+from dispatch import access, asking, assigning, control_log, directives, routing, shortages
 from dispatch.control_log import CaseAlarm, Entry
 from web import schemas
 from web.auth import actor, allow
@@ -68,8 +68,8 @@ def ranking(case_id: UUID) -> list[dict[str, Any]]:
             for room in session.scalars(select(EmergencyRoom).where(EmergencyRoom.active))
         }
         said = {d.emergency_room_id: d for d in directives.of_case(session, case.id)}
-        ranked = offers.rank(
-            session, state.settings, case, offers.facts(session, [*rooms.values()], now), now
+        ranked = asking.rank(
+            session, state.settings, case, asking.facts(session, [*rooms.values()], now), now
         )
         return [
             {

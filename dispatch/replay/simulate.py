@@ -200,7 +200,7 @@ class _City:
         return True
 
     def _candidates(self, search: _Search) -> list[Room]:
-        """dispatch.offers.candidates: those never asked; then also those whose no is long ago."""
+        """dispatch.asking.candidates: those never asked; then also those whose no is long ago."""
         rooms = self.world.rooms
         may = [room for room in rooms if room.id not in search.call.asked]
         if all(room.on_diversion for room in may):

@@ -23,7 +23,7 @@ from broker.record import Record
 from broker.relay import Relay
 from broker.settings import Settings
 from broker.tables import Base, UtcDateTime
-from dispatch import access, offers, reading, transport
+from dispatch import access, asking, reading, transport
 from dispatch.access import Actor
 from dispatch.offers import Decision
 from tests.integration.city import City
@@ -136,7 +136,7 @@ def _times(city: City) -> dict[str, float]:
             reading.claim, city.settings, ReadingKind.CLASSIFY, "nobody"
         ),
         "events after a number": asked(lambda s: events.after(s, events.CONTROL_ROOM, 5)),
-        "open offers of a case": asked(lambda s: offers.open_offers(s, live)),
+        "open offers of a case": asked(lambda s: asking.open_offers(s, live)),
         "a case, for an ER": asked(
             lambda s: access.case(s, city.er(offer.emergency_room_id), live)
         ),

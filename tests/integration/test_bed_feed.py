@@ -16,7 +16,7 @@ from broker.errors import BadSetting
 from broker.record import Record
 from broker.settings import Settings
 from broker.tables import BedFeed, EmergencyRoom
-from dispatch import beds, egen, offers
+from dispatch import asking, beds, egen
 from dispatch.egen import Egen, FeedFailed, QuotaSpent
 from dispatch.rules import Capability
 from tests.integration.city import City
@@ -254,7 +254,7 @@ def test_what_the_feed_says_of_capabilities_grows_old(loop: BedFeedLoop) -> None
     later = beds.capabilities(room, now + timedelta(hours=2))
     assert later == {Capability.ECMO, Capability.BRONCHOSCOPY}, "its own list rules again"
     with loop.record.read() as session:
-        (facts, *_) = offers.facts(session, [room], now)
+        (facts, *_) = asking.facts(session, [room], now)
     assert Capability.VENTILATOR in facts.capabilities
 
 

@@ -19,7 +19,7 @@ from broker.lifecycle import AlarmCode
 from broker.record import Record
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Offer, RoadService, RoadTime
-from dispatch import offers, road_times, transport
+from dispatch import asking, road_times, transport
 from dispatch.offers import Decision
 from dispatch.osrm import MOST_PLACES
 from dispatch.travel import TravelSource
@@ -255,8 +255,8 @@ def test_ways_that_are_not_believed_are_estimated_and_not_asked_again(
     assert "not believed" in (state(city.record).error or "")
     with city.record.read() as session:
         case, now = session.get_one(Case, case_id), database.now(session)
-        facts = offers.candidates(session, city.settings, case, now)
-        ranked = offers.rank(session, city.settings, case, facts, now)
+        facts = asking.candidates(session, city.settings, case, now)
+        ranked = asking.rank(session, city.settings, case, facts, now)
     sources = [r.eta_source for r in ranked]
     assert sources.count(TravelSource.STRAIGHT_LINE) == 2
     assert sources.count(TravelSource.ROAD) == 8
