@@ -2,11 +2,13 @@
 // (problem+json), or no answer at all: code "network". The server's clock is kept here, too.
 
 let token = null;
-let clockOffsetMs = 0;
+// How far the server's clock is before performance.now(), which nobody sets (but it sleeps with the
+// device). The device's own clock is a first guess and no more.
+let aheadMs = Date.now() - performance.now();
 
-/** The server's clock in ms, from the Date of its answers: devices' clocks are wrong. */
+/** The server's clock in ms, from the Date of its answers: devices' clocks are wrong, and are set. */
 export function serverNow() {
-  return Date.now() + clockOffsetMs;
+  return performance.now() + aheadMs;
 }
 
 export class Refusal extends Error {
@@ -50,6 +52,7 @@ export async function ask(method, path, body, options) {
 async function request(method, path, body, { headers = {}, timeoutMs = 15000, signal } = {}) {
   const json = body !== undefined && !(body instanceof Blob || body instanceof FormData);
   const limit = AbortSignal.timeout(timeoutMs);
+  const asked = performance.now();
   let answer;
   let text;
   try {
@@ -64,9 +67,9 @@ async function request(method, path, body, { headers = {}, timeoutMs = 15000, si
       body: json ? JSON.stringify(body) : body,
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });
-    // Date has whole seconds, and is as old as the line is slow: correct only what is clearly wrong.
-    const offMs = Date.parse(answer.headers.get("Date")) - Date.now();
-    if (!isNaN(offMs)) clockOffsetMs = Math.abs(offMs) > 2000 ? offMs : 0;
+    // Date has whole seconds and was written at some time since we asked: correct only what cannot be.
+    const date = Date.parse(answer.headers.get("Date"));
+    if (date) aheadMs = Math.max(date - performance.now(), Math.min(aheadMs, date + 1000 - asked));
     text = await answer.text();
   } catch {
     throw new Refusal(0, "network");

@@ -83,8 +83,8 @@ function onEvent(entry) {
 
 /** Ambulances tell more often where they are than a control room needs to read it. */
 function positionDue(id) {
-  if (Date.now() - (positions.get(id) ?? 0) < POSITION_MS) return false;
-  positions.set(id, Date.now());
+  if (performance.now() - (positions.get(id) ?? -POSITION_MS) < POSITION_MS) return false;
+  positions.set(id, performance.now());
   return true;
 }
 

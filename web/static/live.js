@@ -158,7 +158,7 @@ export function follow({ onEvent, reload }) {
 
   function look() {
     const [walls, evens] = clocks();
-    const jumped = Math.abs(walls - wall - evens + even) > 2000; // asking tells what time it is
+    const jumped = Math.abs(walls - wall - evens + even) > 2000; // it slept, or was set: asking tells what time it is
     [wall, even] = [walls, evens];
     const silent = missing || ageMs(streamHeardAt) >= SILENT_MS;
     if (jumped || (silent && ageMs(polledAt) >= POLL_MS)) poll();

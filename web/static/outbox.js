@@ -14,6 +14,8 @@ export let person = null;
 /** Entries that are not wholly received, each with its `state`, `share`, `problem`. */
 export let outbox = [];
 
+const find = (id) => outbox.find((entry) => entry.id === id);
+
 let handlers = { changed() {}, received() {} };
 let timer = null;
 let attempt = 0;
@@ -88,8 +90,7 @@ function owner() {
 
 /** Put a case in; false when it is in already (the second tap). A refused one is replaced. */
 export async function enqueue(key, content, film) {
-  const refused = outbox.find((entry) => entry.id === key)?.refused;
-  return put({ id: key, content }, film, !refused);
+  return put({ id: key, content }, film, !find(key)?.refused);
 }
 
 /** Put a film in for a case that the server has. */
@@ -109,7 +110,7 @@ async function put(entry, film, fresh) {
 
 /** Take a refused case out again; its content, with its film as `blob`. */
 export async function takeOut(key) {
-  const entry = outbox.find((other) => other.id === key);
+  const entry = find(key);
   if (!entry) return null;
   const blob = await vault.film(key);
   await vault.remove(key);
@@ -151,7 +152,7 @@ function schedule(left) {
   }
   const waitS = Math.min(LONGEST_WAIT_S, 2 ** attempt++);
   for (const { entry, problem } of left ?? []) {
-    const shown = outbox.find((other) => other.id === entry.id);
+    const shown = find(entry.id);
     if (shown) Object.assign(shown, { state: "waiting", problem });
   }
   timer = setTimeout(push, waitS * 1000);
@@ -159,7 +160,7 @@ function schedule(left) {
 }
 
 function step(entry, what) {
-  const shown = outbox.find((other) => other.id === entry.id);
+  const shown = find(entry.id);
   if (shown) Object.assign(shown, { state: what, share: entry.share, caseId: entry.caseId, problem: null });
   if (["received", "done"].includes(what)) attempt = 0;
   if (["received", "done", "film_refused"].includes(what)) handlers.received(entry, what);
