@@ -246,7 +246,7 @@ def _canaries(
                 session, ReadingKind(queue.value), flight.sent_at
             ):
                 continue
-            details = {"sent_s_ago": round((now - flight.sent_at).total_seconds())}
+            details = {"lost_s": round((now - flight.sent_at).total_seconds())}
             found.append(Condition(AlarmCode.CANARY_LOST, queue.value, details))
     return found
 

@@ -52,6 +52,8 @@ class Why(StrEnum):
     NOBODY_ACCEPTED = "nobody_accepted"
     READING_PAUSED = "reading_paused"
     READING_FAILED = "reading_failed"
+    READING_WAITS = "reading_waits"
+    """No worker has begun to read its film."""
     READING = "reading"
     ANSWER = "answer"
     """ERs were asked and have not answered."""
@@ -69,9 +71,11 @@ def weight(acuity: int | None) -> float:
 def live(session: Session) -> list[dict[str, Any]]:
     """Every live case with how long it waits and why, the heaviest wait first."""
     now = database.now(session)
-    paused = in_force(session)
+    in_pause = in_force(session)
+    paused = [kind for kind in ReadingKind if Queue(kind.value) in in_pause]
     silent = _count(Offer, Offer.status.in_(UNANSWERED_OFFERS))
     pending = _count(Reading, Reading.status == ReadingStatus.PENDING)
+    stopped = _count(Reading, Reading.status == ReadingStatus.PENDING, Reading.kind.in_(paused))
     running = _count(Reading, Reading.status == ReadingStatus.RUNNING)
     dead = _count(Reading, Reading.status == ReadingStatus.FAILED)
     rows = session.execute(
@@ -90,13 +94,14 @@ def live(session: Session) -> list[dict[str, Any]]:
             Case.needs_review,
             silent.label("silent"),
             pending.label("pending"),
+            stopped.label("stopped"),
             running.label("running"),
             dead.label("dead"),
         )
         .join(Ambulance, Ambulance.id == Case.ambulance_id)
         .where(Case.status.in_(LIVE_CASES))
     )
-    found = [_live_case(row, now, stopped=bool(paused)) for row in rows]
+    found = [_live_case(row, now) for row in rows]
     return sorted(found, key=lambda case: (-case["weighted_min"], case["deadline_in_s"] or 0))
 
 
@@ -296,7 +301,7 @@ def offers_per_accept(session: Session) -> float | None:
     return asked / taken if taken else None
 
 
-def _live_case(row: Any, now: datetime, *, stopped: bool) -> dict[str, Any]:
+def _live_case(row: Any, now: datetime) -> dict[str, Any]:
     since = row.search_opened_at or row.received_at
     if row.status is CaseStatus.ASSIGNED:
         since = row.assigned_at or since
@@ -314,7 +319,7 @@ def _live_case(row: Any, now: datetime, *, stopped: bool) -> dict[str, Any]:
         "age_s": max(0.0, (now - row.received_at).total_seconds()),
         "waits_s": waits_s,
         "weighted_min": waits_s / 60 * weight(row.acuity) if waiting else 0.0,
-        "why": _why(row, deadline_in_s, stopped=stopped) if waiting else None,
+        "why": _why(row, deadline_in_s) if waiting else None,
         "deadline_in_s": deadline_in_s,
         "partial": row.partial,
         "needs_review": row.needs_review,
@@ -322,7 +327,7 @@ def _live_case(row: Any, now: datetime, *, stopped: bool) -> dict[str, Any]:
     }
 
 
-def _why(row: Any, deadline_in_s: float | None, *, stopped: bool) -> Why:
+def _why(row: Any, deadline_in_s: float | None) -> Why:
     if deadline_in_s is not None and deadline_in_s < -OVERDUE_S:
         return Why.NOBODY_ACTS
     if row.status is CaseStatus.UNPLACED:
@@ -330,10 +335,12 @@ def _why(row: Any, deadline_in_s: float | None, *, stopped: bool) -> Why:
     if row.status is CaseStatus.ASSIGNED:
         return Why.ACKNOWLEDGEMENT
     if row.status is CaseStatus.RECEIVED:
-        if row.pending and stopped:
+        if row.stopped:
             return Why.READING_PAUSED
-        if row.pending or row.running:
+        if row.running:
             return Why.READING
+        if row.pending:
+            return Why.READING_WAITS
         return Why.READING_FAILED if row.dead else Why.NOBODY_ASKED
     return Why.ANSWER if row.silent else Why.NOBODY_ASKED
 
@@ -369,11 +376,11 @@ def _seconds(rows: Iterable[Any], now: datetime) -> dict[UUID, float]:
     return found
 
 
-def _count(table: type[Offer] | type[Reading], which: Any) -> Any:
+def _count(table: type[Offer] | type[Reading], *which: Any) -> Any:
     return (
         select(func.count())
         .select_from(table)
-        .where(table.case_id == Case.id, which)
+        .where(table.case_id == Case.id, *which)
         .scalar_subquery()
     )
 

@@ -12,6 +12,7 @@ from string import Formatter
 import pytest
 from babel.messages.pofile import read_po
 
+from broker import alarms, timeline
 from broker.board import Why
 from broker.errors import BadSetting
 from broker.lifecycle import AlarmCode, CaseStatus, DeclineReason, OfferStatus, Role
@@ -205,6 +206,13 @@ def test_every_setting_and_series_has_words() -> None:
     wanted += re.findall(r'\["(\w+)", "--', SCRIPTS["operations_charts.js"])
     wanted = [key if "." in key else f"operations.series_{key}" for key in wanted]
     assert sorted(set(wanted) - set(TEXT)) == []
+
+
+def test_every_fact_of_an_alarm_or_a_timeline_has_words() -> None:
+    source = Path(alarms.__file__).read_text("utf-8")
+    facts = set(re.findall(r'"([a-z_]+)": ', source)) | timeline.SHOWN
+    assert {"oldest_s", "free_bytes", "waited_s"} <= facts
+    assert sorted(name for name in facts if f"operations.fact.{name}" not in TEXT) == []
 
 
 def test_every_label_of_the_shipped_networks_has_words() -> None:

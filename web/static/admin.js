@@ -1,6 +1,6 @@
 // The page of administrators: units, people, devices, settings, the audit.
 
-import { actions, api, el, notice, paint, press, Problem, session, t, word, wordsOf } from "./page.js";
+import { actions, api, el, notice, paint, press, Problem, roomName, session, t, word, wordsOf } from "./page.js";
 import { heard, showConnection, signedOut } from "./live.js";
 import { fieldsOf, formOf, values } from "./admin_forms.js";
 import { auditSearch } from "./admin_audit.js";
@@ -27,7 +27,7 @@ function key(kind) {
 function unitName(row) {
   const all = [...state.units.ambulances, ...state.units["emergency-rooms"]];
   const unit = all.find((one) => one.id === (row.ambulance_id ?? row.emergency_room_id));
-  return unit?.call_sign ?? unit?.name ?? "–";
+  return unit ? (unit.call_sign ?? roomName(unit)) : "–";
 }
 
 function cell(row, column) {

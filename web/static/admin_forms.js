@@ -1,6 +1,6 @@
 // Forms of the administrators' page: which fields a unit, person, device or setting has.
 
-import { config, el, t, word } from "./page.js";
+import { config, el, roomName, t, word } from "./page.js";
 
 const ROLES = ["crew", "emergency_room", "control_room", "operations", "admin"];
 const LEVELS = ["regional", "local_centre", "local"];
@@ -9,7 +9,7 @@ function unitFields(units) {
   const none = [["", "–"]];
   return [
     { name: "ambulance_id", kind: "select", options: [...none, ...units.ambulances.map((unit) => [unit.id, unit.call_sign])], nullable: true },
-    { name: "emergency_room_id", kind: "select", options: [...none, ...units["emergency-rooms"].map((room) => [room.id, room.name])], nullable: true },
+    { name: "emergency_room_id", kind: "select", options: [...none, ...units["emergency-rooms"].map((room) => [room.id, roomName(room)])], nullable: true },
   ];
 }
 

@@ -1,6 +1,7 @@
 // The control room's choice for one case: who suits it and why, pin, veto, assign, let it go on.
 
 import { actions, api, countdown, el, notice, number, press, roomName, serverNow, t, time, word, config } from "./page.js";
+import { nearest, withDistance } from "./nearest.js";
 import { eta } from "./patient.js";
 
 const SEEKING = new Set(["received", "offering", "unplaced"]);
@@ -63,7 +64,7 @@ export function choosing(shown, rooms) {
         "label",
         {},
         t("choosing.room"),
-        el("select", { name: "room", required: true }, rooms.map((room) => el("option", { value: room.id }, roomName(room)))),
+        el("select", { name: "room", required: true }, el("option", { value: "" }, t("choosing.none")), nearest(shown, rooms).map((room) => el("option", { value: room.id }, withDistance(room)))),
       ),
       el(
         "label",

@@ -10,7 +10,8 @@ import { calls, loadLog, takenBy, taking, wireLog } from "./control_log.js";
 import { drawMap } from "./map.js";
 import { feedLine, showShortages } from "./shortage.js";
 import { clinical, toggleBoxes } from "./clinical.js";
-import { eta } from "./patient.js";
+import { acuity, eta } from "./patient.js";
+import { phones } from "./nearest.js";
 import { heading, offers, stateWords } from "./show.js";
 import { muted, muteWords, ring, wireSound } from "./sound.js";
 
@@ -143,9 +144,11 @@ function alarmLine(shown) {
   return el(
     "p",
     { class: takenBy(shown.id, kind) ? "alarm taken" : "alarm", "data-key": `${shown.id}-${kind}` },
+    acuity(shown.acuity),
+    " ",
     el("strong", {}, t(`alarm.${kind}`)),
     " ",
-    t("case.unit", { call_sign: shown.call_sign }),
+    [t("case.unit", { call_sign: shown.call_sign }), t("case.number", { id: shown.id.slice(0, 8) }), t("case.received_ago", { n: Math.floor((serverNow() - Date.parse(shown.received_at)) / 60000) })].join(" · "),
     " ",
     el(
       "button",
@@ -173,24 +176,13 @@ function card(shown) {
       ),
     ),
     guard(shown),
-    shown.status === "unplaced" ? phones() : null,
+    shown.status === "unplaced" ? phones(shown, rooms) : null,
     offers(shown.id, shown.offers),
     choosing(shown, rooms),
     clinical(shown, meaning),
     calls(shown, rooms),
     messages(shown.id, held?.rank ? ["ambulance", "emergency_room"] : ["ambulance"]),
     CANCELLABLE.has(shown.status) ? cancelForm(shown) : null,
-  );
-}
-
-function phones() {
-  return el(
-    "ul",
-    { class: "phones" },
-    rooms
-      .filter((room) => room.phone)
-      .map((room) => el("li", {}, `${roomName(room)} `, el("a", { href: `tel:${room.phone}` }, room.phone),
-        room.diversion_until_at ? ` · ${t("er.diversion_until", { time: time(room.diversion_until_at) })}` : null)),
   );
 }
 

@@ -4,54 +4,13 @@ import { actions, api, el, notice, paint, press, Problem, session, t, time, word
 import { heard, showConnection, signedOut } from "./live.js";
 import { charts } from "./operations_charts.js";
 import { closePanel, openPanel } from "./operations_panel.js";
-import { ago, level, MAY_ACT, person, seconds, short, table, td, th } from "./operations_parts.js";
-import { muted, muteWords, ring, wireSound } from "./sound.js";
+import { ago, factWords, figure, level, MAY_ACT, person, seconds, short, table, td, th, timelineButton, worthShowing } from "./operations_parts.js";
+import { verdict } from "./operations_verdict.js";
+import { ring, wireSound } from "./sound.js";
 
 const EVERY_MS = 2000;
-const HEAVY_MIN = 8; // a level 1 that waits a minute, a level 4 that waits eight
 const LEVELS = [1, 2, 3, 4, 5, null];
 const box = document.getElementById("operations");
-
-/** What an operator sees from two metres: one colour, one shape, one sentence. */
-function verdict(board) {
-  const open = board.alarms.filter((alarm) => !alarm.acknowledged_at);
-  const stuck = board.waiting.filter((shown) => ["nobody_acts", "nobody_accepted"].includes(shown.why));
-  const dead = board.processes.filter((process) => worthShowing(process, board) && !process.alive);
-  const bad = open.some((alarm) => alarm.critical) || stuck.length || dead.length || !board.redis_answers;
-  const warn = board.alarms.length || board.waiting.some((shown) => shown.weighted_min > HEAVY_MIN) || board.queues.some((queue) => queue.pause);
-  const state = bad ? "bad" : warn ? "warn" : "good";
-  const oldest = board.waiting.reduce((worst, shown) => (shown.waits_s > (worst?.waits_s ?? -1) ? shown : worst), null);
-  return el(
-    "section",
-    { class: `verdict ${state}`, "aria-label": t("operations.verdict"), "data-key": "verdict" },
-    el("p", { class: "verdict-word" }, el("span", { class: "shape", "aria-hidden": "true" }), t(`operations.verdict_${state}`)),
-    el(
-      "dl",
-      { class: "verdict-figures" },
-      figure(t("operations.weighted"), board.weighted_min < 10 ? board.weighted_min.toFixed(1) : Math.round(board.weighted_min)),
-      figure(t("operations.waiting"), board.waiting.length),
-      figure(t("operations.oldest"), oldest ? el("button", { type: "button", class: "link", "data-do": "timeline", "data-case": oldest.id }, `${short(oldest.waits_s)} (${level(oldest.acuity)})`) : "–"),
-      figure(t("operations.open_alarms"), board.alarms.length),
-    ),
-    el("p", { class: "quiet" }, t("operations.now", { time: time(board.at) }), " · ", t("operations.weighted_meaning")),
-    MAY_ACT ? sound() : null,
-  );
-}
-
-function sound() {
-  const how = muted() ? "on" : "quarter";
-  return el(
-    "p",
-    {},
-    muteWords(),
-    " ",
-    el("button", { type: "button", class: "plain", "data-do": "mute", "data-how": how }, t(`er.mute_${how}`)),
-  );
-}
-
-function figure(name, value) {
-  return el("div", {}, el("dt", {}, name), el("dd", {}, value));
-}
 
 function alarms(board) {
   return el(
@@ -73,7 +32,7 @@ function alarmRow(alarm, board) {
       "div",
       {},
       el("strong", {}, word("alarm", alarm.code), " – ", word("operations.part", alarm.subject)),
-      el("p", { class: "quiet" }, Object.entries(alarm.details).filter(([, fact]) => fact !== null).map(([name, fact]) => `${word("operations.fact", name)}: ${fact}`).join(" · ")),
+      el("p", { class: "quiet" }, factWords(alarm.details)),
       el(
         "p",
         { class: "quiet" },
@@ -96,16 +55,16 @@ function alarmRow(alarm, board) {
 function waiting(board) {
   return table(
     t("operations.who_waits"),
-    ["case", "level", "state", "why", "waits", "weighted_short", "unit", "round", "deadline", "flags"],
+    ["case", "level", "waits", "why", "state", "weighted_short", "unit", "round", "deadline", "flags"],
     board.waiting.map((shown) =>
       el(
         "tr",
         { "data-key": shown.id, class: ["nobody_acts", "nobody_accepted"].includes(shown.why) ? "bad" : null },
-        th(caseButton(shown.id)),
+        th(timelineButton(shown.id)),
         td(level(shown.acuity)),
-        td(word("case.status", shown.status)),
-        td(word("operations.why", shown.why)),
         td(short(shown.waits_s)),
+        td(word("operations.why", shown.why)),
+        td(word("case.status", shown.status)),
         td(shown.weighted_min.toFixed(1)),
         td(shown.call_sign),
         td(shown.round),
@@ -127,15 +86,11 @@ function flags(shown) {
   return [found.join(", "), shown.dead_readings && MAY_ACT ? [" ", again] : null];
 }
 
-function caseButton(id) {
-  return el("button", { type: "button", class: "link", "data-do": "timeline", "data-case": id }, id.slice(0, 8));
-}
-
 function states(board) {
   const words = [...new Set(board.states.map((row) => row.status))];
   return table(
     t("operations.by_status"),
-    ["state", ...LEVELS.map((acuity) => (acuity === null ? "level_unknown" : `level_${acuity}`))],
+    ["state", ...LEVELS.map((acuity) => (acuity === null ? "level_none" : `level_${acuity}`))],
     words.map((status) =>
       el(
         "tr",
@@ -190,12 +145,6 @@ function drill(text, query, name) {
   return el("button", { type: "button", class: "link", "data-do": "drill", "data-query": query, "data-name": name }, text);
 }
 
-/** Not those whose place another took on the same machine. */
-function worthShowing(process, board) {
-  const node = (name) => name.split("@")[1]?.split(":")[0];
-  return process.alive || !board.processes.some((other) => other.alive && other.kind === process.kind && node(other.name) === node(process.name) && other.started_at >= process.beat_at);
-}
-
 function processes(board) {
   return table(
     t("operations.processes"),
@@ -217,8 +166,17 @@ function processes(board) {
 
 function stages(board) {
   const rows = board.stages.flatMap(({ stage, rows: of }) => of.filter((row) => row.count).map((row) => ({ stage, ...row })));
+  const inAll = rows.filter((row) => row.acuity === null);
+  const byLevel = rows.filter((row) => row.acuity !== null);
+  return [
+    stageTable(t("operations.stages"), inAll, board),
+    byLevel.length ? el("details", { "data-key": "stages-by-level" }, el("summary", {}, t("operations.stages_by_level")), stageTable(t("operations.stages_by_level"), byLevel, board)) : null,
+  ];
+}
+
+function stageTable(caption, rows, board) {
   return table(
-    t("operations.stages"),
+    caption,
     ["stage", "level", "count", "p50", "p95", "p99"],
     rows.map((row) =>
       el(
@@ -278,10 +236,10 @@ function deadLetters(letters) {
         el(
           "tr",
           { "data-key": letter.reading_id, class: "bad" },
-          th(caseButton(letter.case_id)),
+          th(timelineButton(letter.case_id)),
           td(word("operations.part", letter.kind)),
           td(letter.attempts),
-          el("td", { class: "notes" }, letter.error_code),
+          el("td", { class: "notes" }, word("operations.gave_up", letter.error_code)),
           td(time(letter.finished_at)),
           el(
             "td",
@@ -303,12 +261,8 @@ function deadLetters(letters) {
 }
 
 function show(board, letters) {
-  paint(
-    document.getElementById("verdict"),
-    verdict(board),
-    board.redis_answers ? null : el("p", { class: "note bad" }, t("operations.redis_down")),
-  );
-  paint(box, alarms(board), waiting(board), states(board), queues(board), processes(board), deadLetters(letters), ...rates(board), stages(board));
+  paint(document.getElementById("verdict"), verdict(board));
+  paint(box, alarms(board), waiting(board), states(board), queues(board), processes(board), deadLetters(letters), ...rates(board), ...stages(board));
   const open = board.alarms.filter((alarm) => !alarm.acknowledged_at);
   ring(MAY_ACT ? open.map((alarm) => (alarm.critical ? 1 : 3)) : []);
   document.title = `${open.length ? "(" + open.length + ") " : ""}${t("page.operations")} · ${t("app.name")}`;

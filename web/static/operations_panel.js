@@ -1,7 +1,7 @@
 // The panel of operations' page: the cases behind a figure, one case's timeline, a pause's reason.
 
 import { api, config, el, notice, paint, press, Problem, t, time, word, wordsOf } from "./page.js";
-import { level, person, seconds, short, table, td, th } from "./operations_parts.js";
+import { factWords, level, person, short, table, td, th, timelineButton } from "./operations_parts.js";
 
 const panel = document.getElementById("panel");
 const body = document.getElementById("panel-body");
@@ -46,7 +46,7 @@ const views = {
         el(
           "tr",
           { "data-key": shown.id },
-          th(el("button", { type: "button", class: "link", "data-do": "timeline", "data-case": shown.id }, shown.id.slice(0, 8))),
+          th(timelineButton(shown.id)),
           td(level(shown.acuity)),
           td(word("case.status", shown.status)),
           td(shown.call_sign),
@@ -96,7 +96,6 @@ const views = {
 };
 
 function entryRow(entry, found) {
-  const facts = Object.entries(entry.facts).map(([name, fact]) => `${word("operations.fact", name)}: ${name === "seconds" || name.endsWith("_s") ? seconds(Number(fact)) : fact}`);
   return el(
     "li",
     {},
@@ -106,7 +105,7 @@ function entryRow(entry, found) {
       {},
       el("strong", {}, entry.what),
       " ",
-      el("span", { class: "quiet" }, [word("operations.entry", entry.kind), entry.who ? person(found, entry.who) : null, ...facts].filter(Boolean).join(" · ")),
+      el("span", { class: "quiet" }, [word("operations.entry", entry.kind), entry.who ? person(found, entry.who) : null, factWords(entry.facts)].filter(Boolean).join(" · ")),
     ),
   );
 }

@@ -1,6 +1,6 @@
 // Small parts of operations' page: tables, times, levels, names.
 
-import { config, el, t } from "./page.js";
+import { config, el, number, t, word } from "./page.js";
 
 export const MAY_ACT = ["operations", "admin"].includes(config.role);
 
@@ -46,7 +46,37 @@ export function short(value) {
 }
 
 export function ago(now, then) {
-  return t("operations.ago", { n: Math.max(0, Math.round((Date.parse(now) - Date.parse(then)) / 1000)) });
+  return t("operations.ago", { age: short(Math.max(0, (Date.parse(now) - Date.parse(then)) / 1000)) });
+}
+
+/** Facts of an alarm or of a timeline's entry in words, each with its unit, which its name ends with. */
+export function factWords(facts) {
+  return Object.entries(facts)
+    .filter(([, fact]) => fact !== null)
+    .map(([name, fact]) => `${word("operations.fact", name)}: ${withUnit(name, fact)}`)
+    .join(" · ");
+}
+
+function withUnit(name, fact) {
+  if (name === "seconds" || name.endsWith("_s")) return seconds(Number(fact));
+  if (name.endsWith("_bytes") || name === "byte_count") return t("operations.megabytes", { n: number(fact / 1e6, 1) });
+  if (name.endsWith("_min")) return t("operations.minutes", { n: fact });
+  return fact;
+}
+
+export function figure(name, value) {
+  return el("div", {}, el("dt", {}, name), el("dd", {}, value));
+}
+
+/** Opens a case's timeline. */
+export function timelineButton(id, text = id.slice(0, 8)) {
+  return el("button", { type: "button", class: "link", "data-do": "timeline", "data-case": id }, text);
+}
+
+/** Not those whose place another took on the same machine. */
+export function worthShowing(process, board) {
+  const node = (name) => name.split("@")[1]?.split(":")[0];
+  return process.alive || !board.processes.some((other) => other.alive && other.kind === process.kind && node(other.name) === node(process.name) && other.started_at >= process.beat_at);
 }
 
 export function level(acuity) {

@@ -139,17 +139,31 @@ function line(entry) {
   return el("li", { class: `entry-${entry.kind}` }, el("time", { datetime: entry.at }, time(entry.at)), el("span", {}, WORDS[entry.kind]?.(entry.facts) ?? entry.kind));
 }
 
-const SIGNS = ["respiratory_rate_per_min", "spo2_percent", "systolic_bp_mmhg", "diastolic_bp_mmhg", "pulse_per_min", "temperature_c", "consciousness"];
+/** A set of vital signs in one line, each with its unit. */
+function signs({ systolic_bp_mmhg: high, diastolic_bp_mmhg: low, ...values }) {
+  const pressure = (high ?? low ?? null) === null ? null : `${high ?? "–"}/${low ?? "–"}`;
+  const oxygen = (values.on_oxygen ?? null) === null ? "" : ` (${t("vitals.on_oxygen." + values.on_oxygen)})`;
+  const awake = values.consciousness;
+  return [
+    ["respiratory_rate_per_min", values.respiratory_rate_per_min, ` ${t("unit.per_min")}`],
+    ["spo2_percent", values.spo2_percent, ` %${oxygen}`],
+    ["blood_pressure", pressure, " mmHg"],
+    ["pulse_per_min", values.pulse_per_min, ` ${t("unit.per_min")}`],
+    ["temperature_c", values.temperature_c, " °C"],
+    ["consciousness", awake, awake ? ` (${word("consciousness", awake)})` : ""],
+  ]
+    .map(([name, value, unit]) => `${t("vitals." + name)} ${(value ?? null) === null ? t("vitals.not_measured") : value + unit}`)
+    .join(", ");
+}
 
 const WORDS = {
   status: ({ status, reason }) => t("case.status." + status) + (reason ? ` (${word("ended", reason)})` : ""),
-  acuity: ({ acuity: level, before }) => t("patients.entry_acuity", { level: level ?? "?", before: before ?? "–" }),
+  acuity: ({ acuity: level, before }) => (before ? t("patients.entry_acuity", { level: level ?? "?", before }) : t("patients.entry_acuity_first", { level: level ?? "?" })),
   film: ({ unusable_reason: why }) => t("patients.entry_film") + (why ? `: ${word("unusable", why)}` : ""),
   reading: ({ reading, status, findings, model }) =>
     `${t("er.model_" + reading)} ${model.name ?? ""} ${model.version ?? ""}: ` +
     (status === "failed" ? t("film.reading_failed") : findings.map((f) => `${word("label", f.label)} ${number(f.score, 2)}${f.above_threshold ? " ↑" : ""}`).join(", ") || t("findings.none_above")),
-  vitals: ({ values, news2 }) =>
-    SIGNS.map((name) => `${t("vitals." + name)} ${values[name] ?? t("vitals.not_measured")}`).join(", ") + (news2 && news2.total !== null ? ` · NEWS2 ${news2.total}` : ""),
+  vitals: ({ values, news2 }) => signs(values) + (news2 && news2.total !== null ? ` · NEWS2 ${news2.total}` : ""),
   offer: ({ emergency_room: room, step, ...offer }) => `${roomName(room)}: ${step === "requested" ? t("offer.status.requested") : offerState(offer)}`,
   elsewhere: ({ hospital, taken, reason }) => t(taken ? "patients.entry_elsewhere" : "patients.entry_not_elsewhere", { hospital }) + (reason ? ` (${reason})` : ""),
   message: ({ sender, recipient, body }) => `${word("party", sender)} → ${word("party", recipient)}: ${body}`,

@@ -1,6 +1,8 @@
 // What was short in the last day, over all ERs together, and how old the bed figures are.
 
-import { api, el, number, paint, Problem, t, time, word } from "./page.js";
+import { api, config, el, number, paint, Problem, t, word } from "./page.js";
+
+const clock = new Intl.DateTimeFormat(config.locale, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 /** Fetch and show the shortages; quiet when the server does not answer: the next look will. */
 export async function showShortages(parent) {
@@ -39,7 +41,7 @@ export async function showShortages(parent) {
                 el(
                   "tr",
                   {},
-                  el("th", { scope: "row" }, time(hour.begins_at)),
+                  el("th", { scope: "row" }, clock.format(new Date(hour.begins_at))),
                   el("td", {}, hour.asked),
                   el("td", {}, hour.answered_no),
                   el("td", {}, Object.entries(hour.by_reason).map(([code, n]) => `${word("decline", code)} ${n}`).join(", ")),

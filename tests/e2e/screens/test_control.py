@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from playwright.sync_api import Page, expect
@@ -62,7 +63,8 @@ def test_an_er_hears_that_the_control_room_gave_it_a_patient(
     er.locator("h2").first.click()
     page.locator(f"#case-{case_id} > summary").click()
     form = page.locator(f'form[data-choose="{case_id}"]')
-    form.locator("select").select_option(label=dict(installation.people.names)[free])
+    choice = form.locator("option", has_text=dict(installation.people.names)[free])
+    form.locator("select").select_option(value=choice.get_attribute("value"))
     form.locator("[name=reason]").fill("agreed by telephone")
     form.get_by_role("button", name="Assign").click()
     expect(er.locator("#held")).to_contain_text("short of breath")
@@ -78,6 +80,7 @@ def test_an_alarm_rings_until_somebody_takes_it(
     alarm = f'#alarms [data-key="{case_id}-unplaced"]'
     for page in (one, other):
         expect(page.locator(alarm)).to_contain_text("Telephone for them")
+        expect(page.locator(alarm)).to_contain_text(case_id[:8])  # one of a crew's two cases
         until(page, "window.tones > 0")
     expect(one.locator("#map .map-ambulance.loud")).to_have_count(1)
     one.locator(alarm).get_by_role("button", name="I take it").click()
@@ -90,6 +93,15 @@ def test_an_alarm_rings_until_somebody_takes_it(
     assert axe(one) == []
 
     one.locator(f"#case-{case_id} > summary").click()
+    numbers = one.locator(f"#case-{case_id} .phones li")
+    away = [float(km) for km in re.findall(r"\(([\d.]+) km\)", " ".join(numbers.all_inner_texts()))]
+    assert len(away) == len(installation.people.names)
+    assert away == sorted(away)
+    expect(numbers.first).to_contain_text("Cannot take now: No ER bed")
+    choice = one.locator(f'form[data-choose="{case_id}"]')
+    choice.locator("[name=reason]").fill("the first of the alphabet is nobody's choice")
+    choice.get_by_role("button", name="Assign").click()
+    assert installation.crew().call("GET", f"/cases/{case_id}")["status"] == "unplaced"
     calls = one.locator(f"#case-{case_id} .calls")
     calls.locator("summary").click()
     calls.get_by_label("With whom").fill("Larch Ferry Hospital")

@@ -81,8 +81,12 @@ def test_a_queue_is_paused_with_a_reason_and_resumed(
     expect(row.locator(".badge")).to_be_visible()
     expect(row).to_contain_text("new weights")
     expect(row).to_contain_text("Demo night operator")
+    reasons = page.locator("#verdict .reasons")
+    expect(reasons).to_contain_text("Paused: detect")
+    expect(reasons).to_contain_text("new weights")
     row.get_by_role("button", name="Resume").click()
     expect(row.locator(".badge")).to_have_count(0)
+    expect(reasons.filter(has_text="Paused")).to_have_count(0)
 
 
 def test_a_dead_letter_alarms_is_taken_and_replayed(
@@ -93,6 +97,7 @@ def test_a_dead_letter_alarms_is_taken_and_replayed(
     give_up(installation, case_id)
     letter = page.locator("#dead-letters tbody tr", has_text=case_id[:8])
     expect(letter).to_contain_text("worker_lost")
+    expect(page.locator("#verdict .reasons")).to_contain_text("Readings gave up: classify")
     alarm = page.locator("li.alarm", has_text="Readings gave up")
     alarm.get_by_role("button", name="I take it").click()
     expect(alarm).to_contain_text("Demo night operator")

@@ -47,6 +47,7 @@ def test_a_patient_is_found_named_joined_taken_apart_and_printed(
     lines.locator("a").click()
     expect(one.locator("dl.facts")).to_contain_text("김마리")
     expect(one).to_contain_text(two[0][:8])
+    expect(one).to_contain_text("Blood pressure 104/62 mmHg")  # no figure without its unit
 
     page.get_by_role("button", name="Show the newest").click()
     expect(lines.first).to_contain_text("about 60")  # the list of the search has gone
