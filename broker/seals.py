@@ -55,6 +55,18 @@ class Head(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Up to where the audit is sealed: the newest seal, its entry, its key."""
+
+    number: int
+    digest: str
+    entry_id: UUID
+    entry_at: datetime
+    sealed_at: datetime
+    key_id: str
+
+
+@dataclass(frozen=True)
 class _Link:
     """What the next seal builds on."""
 
@@ -112,6 +124,19 @@ def head(session: Session) -> Head | None:
     """The newest seal, or None when there is none yet."""
     last = _last(session)
     return Head(last.number, last.digest) if last.number else None
+
+
+def standing(session: Session) -> Standing | None:
+    """The newest seal with its entry and its key, or None when there is none yet."""
+    row = session.execute(
+        select(
+            *(AuditSeal.number, AuditSeal.digest, AuditSeal.entry_id, AuditEntry.at),
+            *(AuditSeal.sealed_at, AuditSeal.key_id),
+        )
+        .join(AuditEntry, AuditEntry.id == AuditSeal.entry_id)
+        .where(AuditSeal.number == _last(session).number)
+    ).one_or_none()
+    return Standing(*row) if row else None
 
 
 def holds(session: Session, kept: Head) -> bool:

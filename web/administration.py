@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from broker import trail, tuning
+from broker import keyring, seals, trail, tuning
 from broker.lifecycle import Role
 from broker.tables import Account, Ambulance, DeviceToken, EmergencyRoom
 from broker.trail import Wanted
@@ -224,6 +224,23 @@ def search_audit(query: dict[str, Any]) -> dict[str, Any]:
         return {"entries": entries, "next": more, "names": names}
 
     return here().record.again(unit)
+
+
+@blueprint.route("/audit/seal", methods=["GET"])
+@blueprint.response(200, schemas.AuditSealedOut)
+@allow(Role.ADMIN)
+def audit_seal() -> dict[str, Any]:
+    """Up to which entry the audit is sealed, since when, under which key; what waits."""
+    state = here()
+    with state.record.read() as session:
+        newest = seals.standing(session)
+        waits_s = seals.unsealed_s(session)
+    keys = keyring.of(state.settings).ids if state.settings.identity_keys else None
+    return {
+        "seal": newest,
+        "unsealed_s": waits_s,
+        "key_known": newest.key_id in keys if newest and keys is not None else None,
+    }
 
 
 def _change(table: type[Row], id_: UUID, data: dict[str, Any]) -> Row:

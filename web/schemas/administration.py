@@ -232,3 +232,27 @@ class AuditPageOut(Schema):
     entries = fields.List(fields.Nested(AuditEntryOut))
     next = fields.String(allow_none=True)
     names = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class AuditSealOut(Schema):
+    """The newest seal of the audit: all entries up to this one are in its chain."""
+
+    number = fields.Integer()
+    digest = fields.String()
+    entry_id = fields.UUID()
+    entry_at = fields.AwareDateTime()
+    sealed_at = fields.AwareDateTime()
+    key_id = fields.String()
+
+
+class AuditSealedOut(Schema):
+    """Up to where the audit is sealed, and how far that lags."""
+
+    seal = fields.Nested(AuditSealOut, allow_none=True)
+    unsealed_s = fields.Float(
+        metadata={"description": "For how long the oldest entry has waited for its seal."}
+    )
+    key_known = fields.Boolean(
+        allow_none=True,
+        metadata={"description": "Whether this installation holds the newest seal's key."},
+    )

@@ -1,10 +1,35 @@
 // The audit, searched from the administrators' page; the search itself is on record.
 
-import { api, config, el, notice, paint, press, Problem, t, wordsOf } from "./page.js";
+import { api, config, el, notice, number, paint, patiently, press, Problem, t, wordsOf } from "./page.js";
+import { short } from "./operations_parts.js";
 
-const stamp = new Intl.DateTimeFormat(config.locale, { dateStyle: "short", timeStyle: "medium" });
+const SEAL_MS = 5000;
+const LATE_S = 60; // upkeep seals every few seconds
+
+const stamp = new Intl.DateTimeFormat(config.locale, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
+
+/** Up to where the audit is sealed; asks again for as long as it is on the screen. */
+async function showSeal(node) {
+  const found = await patiently(api("GET", "/admin/audit/seal"));
+  if (!node.isConnected) return;
+  if (found) paint(node, sealWords(found));
+  setTimeout(() => node.isConnected && showSeal(node), SEAL_MS);
+}
+
+function sealWords({ seal, unsealed_s: waits, key_known: known }) {
+  const late = waits > LATE_S;
+  const at = (time) => stamp.format(new Date(time));
+  return [
+    el("p", {}, seal ? t("admin.sealed_to", { number: number(seal.number), at: at(seal.entry_at), sealed: at(seal.sealed_at), key: seal.key_id }) : t("admin.sealed_none")),
+    late || known === false
+      ? el("p", { class: "note bad", role: "alert" }, late ? t("admin.seal_late", { age: short(waits) }) : t("admin.seal_key"))
+      : el("p", { class: "quiet" }, waits ? t("admin.seal_waits", { age: short(waits) }) : t("admin.seal_all")),
+    seal ? el("details", {}, el("summary", { class: "quiet" }, t("admin.seal_keep")), el("code", { class: "secret" }, `${seal.number}:${seal.digest}`)) : null,
+  ];
+}
 
 export function auditSearch(box) {
+  const sealed = el("section", { class: "card", "data-keep": true, "data-key": "audit-seal", "aria-label": t("admin.sealed") });
   const results = el("div", { class: "stack", "data-keep": true, "data-key": "audit-results" });
   const form = el(
     "form",
@@ -21,7 +46,8 @@ export function auditSearch(box) {
     event.preventDefault();
     press(form.querySelector("button"), () => search(form, results, null));
   });
-  paint(box, el("h2", { "data-key": "head" }, t("admin.audit")), el("p", { class: "quiet", "data-key": "why" }, t("admin.audit_why")), form, results);
+  paint(box, el("h2", { "data-key": "head" }, t("admin.audit")), el("p", { class: "quiet", "data-key": "why" }, t("admin.audit_why")), sealed, form, results);
+  showSeal(sealed);
 }
 
 async function search(form, results, after) {

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select
 
-from broker import tuning
+from broker import database, seals, tuning
 from broker.lifecycle import Role
-from broker.tables import Account, AuditEntry
+from broker.tables import Account, AuditEntry, AuditSeal
 from dispatch import advance
 from dispatch.access import Actor
 from tests.integration.api.doors import HERE, PASSWORD, Caller, House
@@ -279,3 +280,24 @@ def test_the_audit_is_searched_in_pages_and_says_who_searched(house: House) -> N
     case_id = house.submitted()
     found = house.admin.get("/admin/audit", query_string={"case_id": case_id}).json
     assert "case.received" in {entry["action"] for entry in found["entries"]}
+
+
+def test_up_to_where_the_audit_is_sealed_and_how_far_that_lags(house: House) -> None:
+    house.admin.post("/admin/devices", json={"label": "sealed", "role": "operations"})
+    while seals.seal(house.record):
+        pass
+    shown = house.admin.get("/admin/audit/seal").json
+    with house.record.read() as db:
+        link = db.get_one(AuditSeal, shown["seal"]["number"])
+        assert f"{link.number}:{shown['seal']['digest']}" == str(seals.head(db))
+        assert shown["seal"]["entry_id"] == str(link.entry_id)
+        assert shown["seal"]["key_id"] == link.key_id
+    assert (shown["unsealed_s"], shown["key_known"]) == (0, True)
+    with house.record.write() as db:
+        at = database.now(db) - timedelta(minutes=5)
+        db.add(AuditEntry(id=uuid4(), at=at, actor="system", action="case.viewed", details={}))
+    lags = house.admin.get("/admin/audit/seal").json
+    assert 299 < lags["unsealed_s"] < 400
+    assert lags["seal"] == shown["seal"]
+    assert house.operations.get("/admin/audit/seal").status_code == 403
+    assert seals.seal(house.record)
