@@ -28,6 +28,7 @@ from broker.parent import end_with
 from broker.record import Record
 from broker.settings import Settings
 from dispatch import egen, osrm, retention
+from web.last_words import last_error
 
 START_S = 120.0
 STOP_S = 20.0
@@ -202,11 +203,14 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at: datetime | None = None
         self._record: Record | None = None
+        self._logged_bytes: dict[Path, int] = {}
+        """How long each log was before this start: older errors explain nothing."""
 
     def start(self) -> None:
         """Write the configuration and start supervisord in the foreground of a child."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
+        self._logged_bytes = {log: log.stat().st_size for log in self.logs.glob("*.log")}
         config = self.folder / "supervisord.conf"
         config.write_text(self._configuration(), encoding="utf-8")
         self._record = Record(self.settings)
@@ -239,11 +243,18 @@ class Supervisor:
                 else:
                     wrong[name] = found
             if self._process is None or self._process.poll() is not None:
-                raise DidNotStart(f"the supervisor ended; see {self.logs}")
+                raise DidNotStart(f"the supervisor ended{self._why('supervisord')}")
             if wrong and time.monotonic() - began > START_S:
                 name, reason = next(iter(wrong.items()))
-                raise DidNotStart(f"{name}: {reason}; see {self.logs}/{name}*.log")
+                raise DidNotStart(f"{name}: {reason}{self._why(name)}")
             time.sleep(0.1)
+
+    def _why(self, name: str) -> str:
+        """What the logs of a part said last of what is wrong, and where they lie."""
+        logs = sorted(self.logs.glob(f"{name}*.log"), key=lambda log: log.stat().st_mtime)
+        said = [last_error(log, self._logged_bytes.get(log, 0)) for log in reversed(logs)]
+        words = next((words for words in said if words), "nothing")
+        return f"; its log's last error: {words} (see {self.logs}/{name}*.log)"
 
     def stop(self) -> None:
         """Stop every process that was started; what does not listen is killed."""
