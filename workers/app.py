@@ -10,13 +10,7 @@ import os
 import time
 from typing import Any
 
-from celery.signals import (
-    celeryd_init,
-    setup_logging,
-    worker_before_create_process,
-    worker_process_init,
-    worker_ready,
-)
+from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_ready
 from celery.worker import state
 from redis.exceptions import ConnectionError as RedisLost
 
@@ -56,16 +50,6 @@ def refuse_unfit_files(options: Any, **_: object) -> None:
             inference.check_site_prevalence(chosen)
     except BadSetting as error:
         raise SystemExit(f"goldentime: {error}") from None  # Celery swallows exceptions here
-
-
-@worker_before_create_process.connect
-def _lighten(**_: object) -> None:
-    """Celery collects garbage before each fork: a tenth of a second over all that was imported.
-
-    What lives by now lives as long as the pool; frozen, neither looks at it, and it stays shared
-    with the child.
-    """
-    gc.freeze()
 
 
 @worker_process_init.connect
@@ -139,6 +123,10 @@ def _beat(sender: Any, **_: object) -> None:
 
     sender.timer.call_repeatedly(REAP_S, reap)
     children.take_stock()
+    # Celery collects garbage before it forks a child in a dead one's place: a tenth of a second
+    # over all that was imported. What lives by now lives as long as the pool: it is left out.
+    gc.collect()
+    gc.freeze()
 
 
 @setup_logging.connect
