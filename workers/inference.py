@@ -6,16 +6,13 @@ The networks load on first use, once per child; nothing about cases is decided h
 from __future__ import annotations
 
 import base64
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery import Celery
@@ -41,10 +38,6 @@ if TYPE_CHECKING:
 Outcome = tuple[list[Found], dict[str, Any], dict[str, float]]
 """What was found, by which model (and what its scores mean), in how many seconds."""
 RENEW_S = 2.0
-GENTLE = 10
-"""A tenth of a busy core's time beside others, all of an idle one's."""
-
-T = TypeVar("T")
 
 
 def check_site_prevalence(settings: Settings) -> None:
@@ -85,33 +78,12 @@ def register(app: Celery) -> None:
 def warm(kind: ReadingKind) -> None:
     """Load the network that serves, before the first film needs it; a fault is that film's."""
     serves = _served_classifier if kind is ReadingKind.CLASSIFY else _served_detector
-    mine = process()
     try:
-        if mine.settings.inference_threads == 1:
-            gently(lambda: serves(mine))
-        else:  # threads that a network starts would keep the priority of the one that started them
-            serves(mine)
+        serves(process())
     except Exception:  # whatever is wrong with it, each reading says so and is counted
         logs.logger().error(
             "a network cannot be loaded", action="reading.no_network", exc_info=True
         )
-
-
-def gently(load: Callable[[], T]) -> T:
-    """What `load` returns, worked out in a thread of its own that lets everybody else go first.
-
-    A child that takes a dead one's place needs a third of a second of a core: with poison about,
-    that is many times a second, and the films under way must not pay for it.
-    """
-
-    def low() -> T:
-        if sys.platform == "linux":  # where a thread has a priority of its own
-            me = os.PRIO_PROCESS, threading.get_native_id()
-            os.setpriority(*me, max(GENTLE, os.getpriority(*me)))  # nobody may raise his own
-        return load()
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(low).result()
 
 
 def work(kind: ReadingKind, rung: UUID, read: Callable[[Process, Claim], Outcome]) -> None:
