@@ -93,8 +93,8 @@ class Settings:
     """Names are erased this long after a patient's last case ended; 0 keeps them."""
     offers_per_round: int = 3
     """How many ERs are asked at a time."""
-    replace_declined: bool = False
-    """Ask the next ER as soon as one says no, beside the open offers; off: at the round's end."""
+    replace_declined: bool = True
+    """Ask another ER as soon as one says no, in its place; off: at the round's end."""
     reading_lease_s: float = 10.0
     """A worker that has not renewed its claim on a reading for this long has lost it."""
     reading_attempts: int = 3

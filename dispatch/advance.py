@@ -29,8 +29,6 @@ from dispatch.transition import (
     tell_granted,
 )
 
-SEARCHING = frozenset({CaseStatus.OFFERING, CaseStatus.UNPLACED})
-"""ERs are being asked."""
 ENDED_READINGS = frozenset({ReadingStatus.DONE, ReadingStatus.FAILED})
 
 
@@ -88,9 +86,9 @@ def reassess(session: Session, settings: Settings, case: Case, why: str) -> None
     amend.rerank(session, settings, case, now)
     tell_crew(session, case, "case.amended", why=why, acuity_before=before, missing=missing)
     tell_granted(session, case, "offer.amended", why=why, acuity_before=before, missing=missing)
-    if (worse or more) and case.status in SEARCHING:
+    if (worse or more) and case.status in asking.SEARCHING:
         asking.tell_round(session, case, amend.ask_one_more(session, settings, case, now))
-    if worse and case.status in SEARCHING and case.deadline_at is not None:
+    if worse and case.status in asking.SEARCHING and case.deadline_at is not None:
         due = _next_look(case, settings.steps(result.acuity))  # an urgent case is not left to wait
         case.deadline_at = max(now, min(case.deadline_at, due))
     if result.acuity <= notify.URGENT_ACUITY < (before or 3):
@@ -216,7 +214,11 @@ def _search(session: Session, settings: Settings, case: Case, now: datetime) -> 
             if case.status is CaseStatus.OFFERING
             else widen_at,
         )
-        silent = asking.unanswered(session, case.id)
+        silent = [
+            offer
+            for offer in asking.unanswered(session, case.id)
+            if offer.offered_at + timedelta(seconds=steps.remind_s / 2) <= now  # not one just asked
+        ]
         for offer in silent:
             tell_emergency_room(session, offer, "offer.reminded", case, eta_min=offer.eta_min)
         notify.plan(session, settings, silent, NotificationStep.REMINDED)

@@ -67,7 +67,7 @@ def ask_one_more(session: Session, settings: Settings, case: Case, now: datetime
     )
     of_round = settings.offers_per_round
     if settings.replace_declined:  # each no of this round may have brought one
-        of_round += len(asking.declined_in_round(session, case))
+        of_round += asking.freed_in_round(session, case)
     if not opened or (in_round or 0) > of_round:
         return []
     fresh = [r for r in asking.candidates(session, settings, case, now) if r.id not in asked]

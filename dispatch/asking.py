@@ -32,6 +32,9 @@ from dispatch.transition import Ended, tell_crew, tell_emergency_room
 from dispatch.travel import position_or_none
 from dispatch.triage import Capability
 
+SEARCHING = frozenset({CaseStatus.OFFERING, CaseStatus.UNPLACED})
+"""ERs are being asked."""
+
 
 def open_round(session: Session, settings: Settings, case: Case, now: datetime) -> list[Offer]:
     """Offer the case to the next best ERs; an empty list when nobody is left to ask.
@@ -50,25 +53,36 @@ def open_round(session: Session, settings: Settings, case: Case, now: datetime) 
     return ask(session, settings, case, chosen.rooms, now, of_set=chosen)
 
 
-def replace_declined(session: Session, settings: Settings, case: Case, now: datetime) -> None:
-    """Ask the next best ER beside the open offers, so that a no does not cost the round's end.
+def ask_instead(session: Session, settings: Settings, case: Case, now: datetime) -> list[Offer]:
+    """Ask one ER in the place of one that has just said no, where that is set.
 
-    Only one that was never asked and may be; when nobody is left, the round goes on without.
+    As many stay asked as were, up to two rounds' worth. Chosen as a set with those that may still
+    answer, among ERs that were never asked for this case. Empty when nobody is left (the round goes
+    on with whom it has) and when no offer is open (the next round is due now).
     """
-    missing = settings.offers_per_round - len(unanswered(session, case.id))
-    if missing < 1 or case.status not in {CaseStatus.OFFERING, CaseStatus.UNPLACED}:
-        return
+    opened = open_offers(session, case.id)
+    if not settings.replace_declined or case.status not in SEARCHING:
+        return []
+    if not 0 < len(opened) < 2 * settings.offers_per_round:
+        return []
+    waiting = {o.emergency_room_id for o in opened if o.status in UNANSWERED_OFFERS}
     asked = _times_asked(session, case.id)
-    fresh = [room for room in candidates(session, settings, case, now) if room.id not in asked]
-    chosen = routing.choose_set(
-        rank(session, settings, case, fresh, now), 1, pinned=directives.pinned(session, case.id)
-    )
-    may = [choice for choice in chosen.rooms if choice.excluded_reason is None][:1]
+    fresh = [r for r in candidates(session, settings, case, now) if r.id not in asked]
+    beside = session.scalars(select(EmergencyRoom).where(EmergencyRoom.id.in_(waiting))).all()
+    ranked = rank(session, settings, case, fresh + facts(session, beside, now), now)
+    chosen = routing.choose_beside(ranked, waiting)
+    place = next_rank(session, case)
+    new = ask(session, settings, case, chosen.rooms, now, first_rank=place, of_set=chosen)
+    tell_round(session, case, new)
+    return new
+
+
+def next_rank(session: Session, case: Case) -> int:
+    """The place behind all that the present round has asked."""
     last = session.scalar(
         select(func.max(Offer.rank)).where(Offer.case_id == case.id, Offer.round == case.round)
     )
-    opened = ask(session, settings, case, may, now, first_rank=(last or 0) + 1)
-    tell_round(session, case, opened)
+    return (last or 0) + 1
 
 
 def ask(
@@ -229,16 +243,18 @@ def unanswered(session: Session, case_id: UUID) -> list[Offer]:
     return [o for o in open_offers(session, case_id) if o.status in UNANSWERED_OFFERS]
 
 
-def declined_in_round(session: Session, case: Case) -> list[Offer]:
-    """Offers of a case's present round to which the answer was no."""
-    found = session.scalars(
-        select(Offer).where(
+def freed_in_round(session: Session, case: Case) -> int:
+    """How many offers of the present round have ended; each may have brought another one."""
+    found = session.scalar(
+        select(func.count())
+        .select_from(Offer)
+        .where(
             Offer.case_id == case.id,
             Offer.round == case.round,
-            Offer.status == OfferStatus.REJECTED,
+            Offer.status.in_((OfferStatus.REJECTED, OfferStatus.WITHDRAWN)),
         )
     )
-    return list(found)
+    return found or 0
 
 
 def _tell_few(session: Session, settings: Settings, case: Case, chosen: Chosen) -> None:

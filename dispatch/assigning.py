@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from broker import database, events
@@ -53,8 +53,8 @@ def direct(
     given, new = directives.add(session, actor, case, room.id, kind, reason)
     now = database.now(session)
     if new and kind is DirectiveKind.VETO:
-        _take_back(session, case, room, actor, now)
-    elif new and case.status in advance.SEARCHING:
+        _take_back(session, settings, case, room, actor, now)
+    elif new and case.status in asking.SEARCHING:
         _ask(session, settings, case, room, now)
     return given
 
@@ -184,11 +184,9 @@ def _ask(
     if _open_offer(session, case, room) is not None or _asked_in_round(session, case, room):
         return
     ranked = asking.rank(session, settings, case, asking.facts(session, [room], now), now)
-    last = session.scalar(
-        select(func.max(Offer.rank)).where(Offer.case_id == case.id, Offer.round == case.round)
-    )
+    place = asking.next_rank(session, case)
     asking.tell_round(
-        session, case, asking.ask(session, settings, case, ranked, now, first_rank=(last or 0) + 1)
+        session, case, asking.ask(session, settings, case, ranked, now, first_rank=place)
     )
 
 
@@ -217,12 +215,20 @@ def _offer_to(
 
 
 def _take_back(
-    session: Session, case: Case, room: EmergencyRoom, actor: Actor, now: datetime
+    session: Session,
+    settings: Settings,
+    case: Case,
+    room: EmergencyRoom,
+    actor: Actor,
+    now: datetime,
 ) -> None:
-    """End the open offers to a vetoed ER; when no other is left, the search goes on at once."""
+    """End the open offers to a vetoed ER; another is asked in its place, or the search goes on at
+    once when no other is left."""
     opened = asking.open_offers(session, case.id)
     ended = [offer for offer in opened if offer.emergency_room_id == room.id]
     end_offers(session, case, ended, OfferStatus.WITHDRAWN, actor, Ended.CONTROL_ROOM.value)
     if ended and len(ended) == len(opened):
         case.deadline_at = now
         session.flush()
+    elif ended:
+        asking.ask_instead(session, settings, case, now)

@@ -126,8 +126,8 @@ def decide(
             reason_code=reason_code,
             delay_min=delay_min,
         )
-        if decision is Decision.REJECT and settings.replace_declined and not due:
-            asking.replace_declined(session, settings, case, now)
+        if decision is Decision.REJECT:
+            asking.ask_instead(session, settings, case, now)
     return offer
 
 
@@ -156,9 +156,11 @@ def pass_over(
     if offer.status is OfferStatus.ACCEPTED:
         _search_again(session, settings, case, offer, actor, Ended.PASSED_BY_CREW, note)
     elif offer.status is OfferStatus.ACCEPTED_WITH_DELAY:
-        due = _due_if_last(session, case, offer, database.now(session))
+        now = database.now(session)
+        due = _due_if_last(session, case, offer, now)
         move_case(session, case, case.status, actor, tell=None, **due)
         end_offers(session, case, [offer], OfferStatus.WITHDRAWN, actor, Ended.PASSED_BY_CREW.value)
+        asking.ask_instead(session, settings, case, now)
     elif offer.ended_reason != Ended.PASSED_BY_CREW:
         raise _closed(offer, case)
     return offer

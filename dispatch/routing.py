@@ -7,7 +7,7 @@ Pure: no database, no clock, no sending.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "RoutingReason",
     "RoutingReasonCode",
     "choose",
+    "choose_beside",
     "choose_set",
     "explain",
     "rank",
@@ -104,6 +105,16 @@ def choose_set(
     rooms = tuple(ranked[i] for i in [*first, *sorted([*others, *again])])
     not_nearest = why_not_nearest(ranked, rooms, vetoed=vetoed)
     return Chosen(rooms, picked.yes_probability, picked.gap_min, not_nearest)
+
+
+def choose_beside(ranked: Sequence[Ranked], asked: Set[UUID]) -> Chosen:
+    """choose_set's one emergency room beside those that are asked already and are ranked, too.
+
+    rooms is empty when nobody else may be asked; the chance is that of the whole set.
+    """
+    whole = choose_set(ranked, len(asked) + 1, pinned=asked)
+    new = tuple(r for r in whole.rooms if r.id not in asked and r.excluded_reason is None)
+    return replace(whole, rooms=new)
 
 
 def why_not_nearest(

@@ -68,9 +68,19 @@ def version() -> str:
     return digest.hexdigest()
 
 
+def in_every(key: str, **values: Any) -> dict[str, str]:
+    """A string in every language, by language: for what is told without knowing who reads it."""
+    return {language: _by_key()[key][language].format(**values) for language in LANGUAGES}
+
+
 @cache
 def english() -> dict[str, str]:
     """Every string of the pages in the source language, by key."""
+    return {key: strings["en"] for key, strings in _by_key().items()}
+
+
+@cache
+def _by_key() -> dict[str, dict[str, str]]:
     catalogue = resources.files("web") / "translations" / "ko" / "LC_MESSAGES"
     if not (catalogue / "messages.mo").is_file():
         raise BadSetting(
@@ -78,7 +88,11 @@ def english() -> dict[str, str]:
             "--directory web/translations`)"
         )
     with (catalogue / "messages.po").open("rb") as file:
-        return {str(message.context): str(message.id) for message in read_po(file) if message.id}
+        return {
+            str(message.context): {"en": str(message.id), "ko": str(message.string)}
+            for message in read_po(file)
+            if message.id
+        }
 
 
 def remember(response: Response) -> Response:

@@ -48,6 +48,7 @@ from dispatch import (
 from dispatch.access import GRANTING_OFFERS, Actor
 from dispatch.patients import Identity, IdentityState
 from dispatch.travel import TravelSource
+from web import language as words
 
 NOTICE = "AI output of research software, not a medical device: not for diagnosis."
 TOP = 3
@@ -111,13 +112,13 @@ def elsewhere_picture(row: ElsewherePlacement | None) -> dict[str, Any] | None:
     """A hospital outside, said to be so in its very name: nobody may take it for an ER's yes."""
     if row is None:
         return None
-    names = {"name": f"{row.hospital} (by telephone)", "name_ko": f"{row.hospital} (전화 수용)"}
+    names = words.in_every("elsewhere.named", hospital=row.hospital)
     return {
         **{
             name: getattr(row, name)
             for name in ("id", "hospital", "reason", "recorded_at", "recorded_by_role")
         },
-        "emergency_room": {**names, "phone": row.phone},
+        "emergency_room": {"name": names["en"], "name_ko": names["ko"], "phone": row.phone},
     }
 
 

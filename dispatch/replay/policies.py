@@ -25,7 +25,7 @@ class Policy(StrEnum):
     NEAREST_THREE = "nearest_three"
     PHONE = "phone"
     OURS = "ours"
-    OURS_REPLACING = "ours_replacing"
+    OURS_WAITING = "ours_waiting"
     NEAREST_REPLACING = "nearest_replacing"
     WITHOUT_LEARNING = "without_learning"
     WITHOUT_SETS = "without_sets"
@@ -35,21 +35,22 @@ POLICY_TEXT: dict[Policy, dict[str, str]] = {
     Policy.NEAREST_THREE: {"en": "Nearest three", "ko": "가장 가까운 3곳"},
     Policy.PHONE: {"en": "Nearest, one after another by phone", "ko": "가까운 순 전화"},
     Policy.OURS: {"en": "Ours", "ko": "본 시스템"},
-    Policy.OURS_REPLACING: {
-        "en": "Ours, a no replaced at once",
-        "ko": "본 시스템, 거절 즉시 대체 요청",
+    Policy.OURS_WAITING: {
+        "en": "Ours, waiting for the round's end",
+        "ko": "본 시스템, 차수 종료까지 대기",
     },
     Policy.NEAREST_REPLACING: {
         "en": "Nearest three, a no replaced at once",
-        "ko": "가장 가까운 3곳, 거절 즉시 대체 요청",
+        "ko": "가장 가까운 3곳, 수용 곤란 즉시 대체 요청",
     },
     Policy.WITHOUT_LEARNING: {"en": "Ours without learning", "ko": "학습 제외"},
     Policy.WITHOUT_SETS: {"en": "Ours without sets", "ko": "조합 최적화 제외"},
 }
 
 NEAREST = frozenset({Policy.NEAREST_THREE, Policy.NEAREST_REPLACING, Policy.PHONE})
-REPLACING = frozenset({Policy.OURS_REPLACING, Policy.NEAREST_REPLACING})
-"""As dispatch/offers.py does with GOLDENTIME_REPLACE_DECLINED."""
+WAITING = frozenset({Policy.NEAREST_THREE, Policy.OURS_WAITING, Policy.PHONE})
+"""Nobody is asked in the place of one that said no before the round is over, as production does
+with GOLDENTIME_REPLACE_DECLINED=0. The others ask at once, as it does by default."""
 
 Odds = Mapping[tuple[int, UUID], Counts]
 """Learnt answers by hour of the week (ALL_HOURS: all) and emergency room."""
@@ -62,31 +63,37 @@ def pick(
     rooms: Sequence[Room],
     odds: Odds,
     answer_within_s: float,
-    at_a_time: int = ASKED_AT_A_TIME,
+    beside: Sequence[Room] = (),
 ) -> list[Room]:
-    """Whom a policy asks next among the rooms that may be asked."""
+    """Whom a policy asks next among the rooms that may be asked: a round's three, or one in the
+    place of a no, beside those that may still answer."""
+    at_a_time = 1 if beside or policy is Policy.PHONE else ASKED_AT_A_TIME
     if policy in NEAREST:
         open_rooms = [room for room in rooms if not room.on_diversion] or list(rooms)
         nearest = sorted(
             open_rooms,
             key=lambda r: (travel.great_circle_km(call.position, r.position), r.number),
         )
-        return nearest[: 1 if policy is Policy.PHONE else at_a_time]
+        return nearest[:at_a_time]
     now = world.now()
     known: Odds = {} if policy is Policy.WITHOUT_LEARNING else odds
     ranked = routing.rank(
         call.position,
         call.kind.needs,
         call.kind.acuity,
-        [facts(room, now, world, known) for room in rooms],
+        [facts(room, now, world, known) for room in (*rooms, *beside)],
         now=now,
-        asked=call.asked,
+        asked={} if beside else call.asked,
         wished=call.kind.wishes,
         answer_within_s=answer_within_s,
     )
+    waiting = {room.id for room in beside}
     if policy is Policy.WITHOUT_SETS:
-        chosen = [r for r in ranked if r.excluded_reason is None] or list(ranked)
+        fresh = [r for r in ranked if r.id not in waiting]
+        chosen = [r for r in fresh if r.excluded_reason is None] or fresh
         chosen = chosen[:at_a_time]
+    elif beside:
+        chosen = list(routing.choose_beside(ranked, waiting).rooms)
     else:
         chosen = routing.choose(ranked, at_a_time)
     return [world.rooms[r.id.int - 1] for r in chosen]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -22,7 +22,7 @@ from broker.settings import EscalationSteps, Settings
 from dispatch import behaviour, travel, triage
 from dispatch.behaviour import ALL_HOURS, Counts, hour_of_week
 from dispatch.news2 import Consciousness, VitalSigns
-from dispatch.replay.policies import ASKED_AT_A_TIME, REPLACING, Odds, Policy, pick
+from dispatch.replay.policies import ASKED_AT_A_TIME, WAITING, Odds, Policy, pick
 from dispatch.replay.scenario import Parameters
 from dispatch.replay.world import Call, Kind, Process, Room, World, chance, place
 from dispatch.triage import FindingFact, TriageCase
@@ -168,8 +168,8 @@ class _City:
             widen_at = opened + steps.widen_s / 60
             search.declined = 0
             while call.room is None:
-                if self.policy in REPLACING and search.declined and search.waiting():
-                    self._open_round(search, steps, search.declined)
+                for _ in range(search.declined):
+                    self._ask_instead(search, steps)
                 search.declined = 0
                 if self.env.now - began >= steps.unplaced_s / 60 - 1e-9:
                     call.unplaced = True
@@ -182,14 +182,28 @@ class _City:
                 yield search.heard | wake
         search.over = True
 
-    def _open_round(
-        self, search: _Search, steps: EscalationSteps, at_a_time: int = ASKED_AT_A_TIME
-    ) -> bool:
+    def _open_round(self, search: _Search, steps: EscalationSteps) -> bool:
         may = self._candidates(search)
-        if not may:
-            return False
+        if may:
+            picked = pick(self.policy, self.world, search.call, may, self.odds, steps.widen_s)
+            self._ask(search, steps, picked)
+        return bool(may)
+
+    def _ask_instead(self, search: _Search, steps: EscalationSteps) -> None:
+        """dispatch.asking.ask_instead: one in the place of one that said no."""
+        if self.policy in WAITING or not 0 < len(search.open) < 2 * ASKED_AT_A_TIME:
+            return
+        call, rooms = search.call, self.world.rooms
+        fresh = [room for room in rooms if room.id not in call.asked and not room.on_diversion]
+        beside = [rooms[number] for number in search.open]
+        if fresh:
+            picked = pick(
+                self.policy, self.world, call, fresh, self.odds, steps.widen_s, beside=beside
+            )
+            self._ask(search, steps, picked)
+
+    def _ask(self, search: _Search, steps: EscalationSteps, picked: Sequence[Room]) -> None:
         call = search.call
-        picked = pick(self.policy, self.world, call, may, self.odds, steps.widen_s, at_a_time)
         for room in picked:
             times = call.asked.get(room.id, 0)
             call.asked[room.id] = times + 1
@@ -197,7 +211,6 @@ class _City:
             self.contacts += 1
             search.open[room.number] = self.env.now
             self.env.process(self._offer(search, room, times, steps))
-        return True
 
     def _candidates(self, search: _Search) -> list[Room]:
         """dispatch.asking.candidates: those never asked; then also those whose no is long ago."""

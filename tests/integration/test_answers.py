@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
+from broker import database
 from broker.errors import (
     AlreadyDecided,
     AlreadyTaken,
@@ -17,6 +19,7 @@ from broker.errors import (
     OfferGone,
 )
 from broker.lifecycle import CaseStatus, DeclineReason, OfferStatus
+from broker.record import Record
 from broker.tables import Offer
 from dispatch import access, offers, transport
 from dispatch.offers import Decision
@@ -276,9 +279,60 @@ def test_withdrawing_what_is_not_held(city: City):
     city.check()
 
 
-def test_when_the_last_one_declines_the_next_three_are_asked_at_once(city: City):
+def test_each_no_is_replaced_by_another_er_so_that_three_are_asked_at_any_time(city: City):
+    case_id, opened = city.offered()
+    for number, offer in enumerate(opened, start=3):
+        answer(city, offer, REJECT)
+        new = city.offers(case_id)[number]
+        assert (new.emergency_room_id, new.round, new.rank) == (city.rooms[number], 1, number + 1)
+        assert len(city.offers(case_id, OfferStatus.REQUESTED)) == 3
+    assert len(city.offers(case_id)) == 6
+    due_at = city.case(case_id).deadline_at
+    city.advance(case_id)  # no deadline of the round is due
+    assert city.case(case_id).deadline_at == due_at
+    city.check()
+
+
+def test_what_a_replacement_says_of_itself_is_the_set_that_it_joins(city: City):
+    _, (offer, *_) = city.offered()
+    answer(city, offer, REJECT)
+    case = city.case(offer.case_id)
+    fourth = city.offers(case.id)[3]
+    assert 0 < fourth.explanation["set"]["yes_probability"] < 1
+    assert fourth.explanation["yes_probability"] < fourth.explanation["set"]["yes_probability"]
+
+
+def test_a_passed_delay_is_a_no_and_replaced(city: City):
+    case_id, opened = city.offered()
+    answer(city, opened[0], DELAY)
+    assert len(city.offers(case_id)) == 3  # the crew may still take it
+    pass_over(city, opened[0])
+    pass_over(city, opened[0])
+    assert [o.emergency_room_id for o in city.offers(case_id)][3:] == [city.rooms[3]]
+    city.check()
+
+
+def test_as_many_stay_asked_as_were(city: City):
+    """Three, and six once silence has brought the next three."""
+    case_id, opened = city.offered()
+    city.let_pass(case_id, 120)
+    for _ in range(2):
+        city.advance(case_id)
+    assert len(city.offers(case_id, OfferStatus.REQUESTED)) == 6
+    for number, offer in enumerate(opened, start=7):
+        answer(city, offer, REJECT)
+        assert len(city.offers(case_id)) == number
+        assert len(city.offers(case_id, OfferStatus.REQUESTED)) == 6
+        assert city.offers(case_id)[-1].round == 2
+    city.check()
+
+
+def test_where_it_is_off_the_next_three_are_asked_when_the_last_one_declines(record: Record):
+    record.settings = replace(record.settings, replace_declined=False)
+    city = City.found(record)
     case_id, opened = city.offered()
     for offer in opened:
+        assert len(city.offers(case_id)) == 3
         answer(city, offer, REJECT)
     city.advance(case_id)
     new = city.offers(case_id, OfferStatus.REQUESTED)
@@ -289,23 +343,21 @@ def test_when_the_last_one_declines_the_next_three_are_asked_at_once(city: City)
     assert city.case(case_id).version == due.version
 
 
-def test_a_case_whose_last_open_offer_was_declined_is_due_now(city: City):
+def test_a_case_whose_last_open_offer_was_declined_is_due_now(record: Record):
     """Otherwise neither relay nor upkeep looks before the reminder would be due."""
+    city = City.found(record, rooms=3)
     case_id, opened = city.offered()
     for offer in opened[:2]:
         answer(city, offer, REJECT)
     with city.record.read() as session:
-        from broker import database
-
         assert city.case(case_id).deadline_at > database.now(session)
     answer(city, opened[2], REJECT)
     with city.record.read() as session:
         assert city.case(case_id).deadline_at <= database.now(session)
 
 
-def test_a_passed_delay_that_was_the_last_hope_makes_the_case_due_now(city: City):
-    from broker import database
-
+def test_a_passed_delay_that_was_the_last_hope_makes_the_case_due_now(record: Record):
+    city = City.found(record, rooms=3)
     case_id, opened = city.offered()
     for offer in opened[:2]:
         answer(city, offer, REJECT)

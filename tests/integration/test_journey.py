@@ -66,13 +66,14 @@ def test_the_whole_way(city: City):
     case = city.case(case_id)
     assert case.status is CaseStatus.ASSIGNED
     assert case.assigned_at is not None
-    first, second, third = city.offers(case_id)
+    first, second, third, instead = city.offers(case_id)
     assert first.status is OfferStatus.REJECTED
     assert first.reason_code is DeclineReason.NO_ER_BED
     assert second.status is OfferStatus.ACCEPTED
     assert second.decided_by == f"account:{room_b}"
-    assert third.status is OfferStatus.WITHDRAWN
-    assert third.ended_reason == "placed_elsewhere"
+    for left in (third, instead):
+        assert left.status is OfferStatus.WITHDRAWN
+        assert left.ended_reason == "placed_elsewhere"
 
     city.do(transport.acknowledge, city.settings, city.crew, case_id)
     city.do(transport.acknowledge, city.settings, city.crew, case_id)
@@ -89,6 +90,7 @@ def test_the_whole_way(city: City):
         "case.offering",
         "offer.received",
         "offer.rejected",
+        "case.offering",  # the fourth is asked in the place of the first
         "case.assigned",
         "case.acknowledged",
         "case.en_route",

@@ -17,6 +17,7 @@ from broker.lifecycle import (
     DeclineReason,
     NotificationStatus,
     NotificationStep,
+    OfferStatus,
     ReadingKind,
 )
 from broker.record import Record
@@ -127,7 +128,9 @@ def test_another_case_is_told_at_the_reminder_and_only_silent_ers(told: City):
     told.let_pass(case_id, 130)
     told.advance(case_id)
     assert kinds(told) == {(NotificationStep.REMINDED, c) for c in Channel}
-    assert {row.offer_id for row in rows(told)} == {o.id for o in opened[1:]}
+    silent = told.offers(case_id, OfferStatus.REQUESTED)  # with the one asked in its place
+    assert {row.offer_id for row in rows(told)} == {o.id for o in silent}
+    assert {o.id for o in silent} > {o.id for o in opened[1:]}
 
 
 def test_findings_that_make_a_case_urgent_are_told_at_once(told: City):

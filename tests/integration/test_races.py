@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import event, func, select
 from sqlalchemy.exc import IntegrityError
 
-from broker import events
+from broker import database, events
 from broker.errors import AlreadyTaken, GoldentimeError, LostRace
 from broker.lifecycle import CaseStatus, DeclineReason, OfferStatus, ReadingKind
 from broker.record import Record
@@ -162,9 +162,103 @@ def test_ten_that_decline_at_once_are_all_heard(record: Record):
     assert names(results) == {"Offer": 10}
     assert len(city.offers(case_id, OfferStatus.REJECTED)) == 10
     with record.read() as session:
-        from broker import database
-
         assert city.case(case_id).deadline_at <= database.now(session)
+    city.check()
+
+
+def asked(city: City, case_id: UUID) -> list[UUID]:
+    """Whom a case asks and has asked, in the order of their places."""
+    return [o.emergency_room_id for o in city.offers(case_id)]
+
+
+@pytest.mark.parametrize("declining", [2, 3])
+def test_ers_that_decline_at_once_are_replaced_by_different_ones(
+    city: City, declining: int, long_run: bool
+):
+    calm, opened = city.offered()
+    for offer in opened[:declining]:
+        city.decide(offer, Decision.REJECT, reason_code=FULL)
+    expected = asked(city, calm)
+    assert len(set(expected)) == 3 + declining
+    city.do(transport.cancel, city.crew, calm, "only to be compared with")
+    for _ in range(200 if long_run else 8):
+        case_id, opened = city.offered()
+        results = at_once(
+            [
+                lambda o=o: city.decide(o, Decision.REJECT, reason_code=FULL)  # type: ignore[misc]
+                for o in opened[:declining]
+            ]
+        )
+        assert names(results) == {"Offer": declining}
+        assert asked(city, case_id) == expected, "the same ones as when they decline one by one"
+        ranks = [offer.rank for offer in city.offers(case_id)]
+        assert ranks == list(range(1, 4 + declining))
+        assert len(city.offers(case_id, OfferStatus.REQUESTED)) == 3
+        city.do(transport.cancel, city.crew, case_id, "end of the round")
+    city.check()
+
+
+def test_a_no_against_a_yes_leaves_nobody_asked(city: City, long_run: bool):
+    seen: Counter[int] = Counter()
+    for _ in range(200 if long_run else 8):
+        case_id, (first, second, third) = city.offered()
+        answers = at_once(
+            [
+                lambda: city.decide(first, Decision.REJECT, reason_code=FULL),
+                lambda: city.decide(second, Decision.ACCEPT),
+                lambda: city.decide(third, Decision.REJECT, reason_code=FULL),
+            ]
+        )
+        assert isinstance(answers[1], Offer), answers[1]
+        assert set(names(answers)) <= {"Offer", "AlreadyTaken"}
+        assert city.case(case_id).status is CaseStatus.ASSIGNED
+        assert {o.status for o in city.offers(case_id)} <= {
+            OfferStatus.ACCEPTED,
+            OfferStatus.REJECTED,
+            OfferStatus.WITHDRAWN,
+        }
+        seen[len(city.offers(case_id))] += 1
+        city.check()
+    assert set(seen) <= {3, 4, 5}
+
+
+def test_a_no_against_the_next_round_asks_nobody_twice(city: City, long_run: bool):
+    for _ in range(200 if long_run else 8):
+        case_id, opened = city.offered(crew_pre_ktas=2)
+        city.let_pass(case_id, 45)  # the next three are due
+        answers = at_once(
+            [
+                lambda: city.decide(opened[0], Decision.REJECT, reason_code=FULL),
+                lambda: city.decide(opened[1], Decision.REJECT, reason_code=FULL),
+                lambda: city.advance(case_id),
+                lambda: city.advance(case_id),
+            ]
+        )
+        assert set(names(answers)) == {"Offer", "NoneType"}
+        rooms = asked(city, case_id)
+        assert len(set(rooms)) == len(rooms)
+        assert city.case(case_id).round == 2
+        assert len(city.offers(case_id, OfferStatus.REQUESTED)) == 6
+        city.do(transport.cancel, city.crew, case_id, "end of the round")
+    city.check()
+
+
+def test_ten_cases_whose_ers_all_decline_at_once_meet_in_no_circle(city: City, long_run: bool):
+    """The same ten ERs stand in every case: whoever asks next must not wait for each other."""
+    for _ in range(20 if long_run else 2):
+        cases = [city.offered() for _ in range(10)]
+        results = at_once(
+            [
+                lambda o=o: city.decide(o, Decision.REJECT, reason_code=FULL)  # type: ignore[misc]
+                for _, opened in cases
+                for o in opened
+            ]
+        )
+        assert names(results) == {"Offer": 30}
+        assert len({tuple(asked(city, case_id)) for case_id, _ in cases}) == 1
+        for case_id, _ in cases:
+            assert len(city.offers(case_id, OfferStatus.REQUESTED)) == 3
+            city.do(transport.cancel, city.crew, case_id, "end of the round")
     city.check()
 
 

@@ -5,7 +5,6 @@ Time passes by setting the rows back; the clock that judges is the database's.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -132,8 +131,7 @@ def test_when_everybody_declines_the_alarm_is_at_once(record: Record):
     assert city.case(case_id).status is CaseStatus.UNPLACED
 
 
-def test_a_no_is_replaced_at_once_where_that_is_set(record: Record):
-    record.settings = replace(record.settings, replace_declined=True)
+def test_a_no_is_replaced_at_once_until_nobody_is_left(record: Record):
     city = City.found(record, rooms=5)
     case_id, opened = city.offered()
     due_at = city.case(case_id).deadline_at
@@ -152,6 +150,21 @@ def test_a_no_is_replaced_at_once_where_that_is_set(record: Record):
     city.decide(opened[2], Decision.ACCEPT)
     assert city.offers(case_id, OfferStatus.REQUESTED) == []
     city.check()
+
+
+def test_one_that_was_asked_a_moment_ago_is_not_reminded(city: City):
+    """Asked in the place of a no just before the reminder: it is reminded with the next round."""
+    case_id, opened = city.offered(crew_pre_ktas=3)
+    city.let_pass(case_id, 50)
+    city.decide(opened[0], Decision.REJECT, reason_code=FULL)
+    fourth = city.rooms[3]
+    city.let_pass(case_id, 10)
+    city.advance(case_id)
+    assert "offer.reminded" in city.er_heard(city.rooms[1])
+    assert city.er_heard(fourth) == ["offer.requested"]
+    pass_and_look(city, case_id, 60)  # the next three
+    pass_and_look(city, case_id, 60)
+    assert city.er_heard(fourth) == ["offer.requested", "offer.reminded"]
 
 
 def test_a_city_without_ers(record: Record):

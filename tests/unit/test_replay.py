@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broker.errors import Invalid
+from broker.settings import Settings
 from dispatch.replay import cli, figures, scenario, simulate
-from dispatch.replay.policies import Policy
+from dispatch.replay.policies import WAITING, Policy
 
 
 def test_every_shipped_scenario_loads() -> None:
@@ -42,6 +44,31 @@ def test_the_same_seed_gives_the_same_run() -> None:
     first, second = (simulate.run(p, Policy.OURS, 3, {}) for _ in range(2))
     assert first.outcomes == second.outcomes
     assert first.outcomes
+
+
+def test_ours_is_what_the_service_does_as_shipped() -> None:
+    assert (Policy.OURS not in WAITING) is Settings().replace_declined
+
+
+@pytest.mark.parametrize("policy", [Policy.OURS, Policy.OURS_WAITING])
+def test_a_no_is_replaced_as_the_service_does_it(policy: Policy) -> None:
+    """One for one and at most two rounds' worth, nobody who is asked, nobody on diversion."""
+    city = simulate._City(scenario.load("winter_surge").of(0.2).parameters, policy, 3, {})
+    city.world.rooms[0].on_diversion = True
+    instead: list[int] = []
+    ask = city._ask
+
+    def watched(search: Any, steps: Any, picked: Any) -> None:
+        assert not {room.number for room in picked} & set(search.open)
+        if len(picked) == 1 and search.open:
+            assert not picked[0].on_diversion
+            instead.append(len(search.open))
+        ask(search, steps, picked)
+
+    city._ask = watched  # type: ignore[method-assign]
+    city.play()
+    assert bool(instead) is (policy is Policy.OURS)
+    assert set(instead) <= {1, 2, 3, 4, 5}
 
 
 def test_a_short_replay_reports_every_policy(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -21,6 +21,7 @@ from dispatch.routing import (
     EmergencyRoomFacts,
     Ranked,
     choose,
+    choose_beside,
     choose_set,
     explain,
     rank,
@@ -437,6 +438,25 @@ def test_the_set_beats_the_first_three_of_the_order() -> None:
     assert [r.id.int for r in chosen.rooms] == [1, 2, 4]
     assert chosen.gap_min == 0
     assert chosen.not_nearest is None
+
+
+def test_who_is_asked_in_the_place_of_a_no_joins_a_set() -> None:
+    """Alone the neighbour is better; beside two of its neighbourhood the one apart is."""
+    known = {"latitude": 37.5665, "answer_rate": 0.6, "accept_rate": 0.6}
+    near = [room(n, longitude=126.998 + n / 2000, **known) for n in (1, 2, 3)]
+    apart, shut = room(4, longitude=127.0001, **known), room(5, on_diversion=True)
+    ranked = rank(HERE, (), 3, [*near, apart, shut], now=NOW)
+
+    def instead(*asked: int) -> list[int]:
+        return [r.id.int for r in choose_beside(ranked, {UUID(int=n) for n in asked}).rooms]
+
+    assert [r.id.int for r in choose(ranked, 1)] == [1]
+    assert instead(2, 3) == [4]
+    assert instead(2, 4) == [1]
+    assert instead() == [1]
+    assert instead(1, 2, 3, 4) == []  # nobody is left but one on diversion
+    both = choose_beside(ranked, {UUID(int=2), UUID(int=3)})
+    assert both.yes_probability > choose_set(ranked, 1).yes_probability
 
 
 def test_why_the_nearest_of_a_better_set_is_not_asked() -> None:

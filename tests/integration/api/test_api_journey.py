@@ -111,6 +111,7 @@ def test_a_film_travels_the_whole_way(house: House) -> None:
         "case.offering",
         "offer.received",
         "offer.rejected",
+        "case.offering",
         "case.assigned",
         "case.acknowledged",
         "case.en_route",
