@@ -1,7 +1,8 @@
 """Readings: who works on which film, and what one model found.
 
 A claim bumps the attempt BEFORE the film is opened; the attempt is the fencing token: a worker that
-lost its lease cannot write. The second reading to finish moves the case on.
+lost its lease cannot write. The second reading to finish moves the case on. What gave up for good
+is dead_letters.py's.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from broker import database, events, pauses
-from broker.errors import Conflict, LeaseLost, LostRace, NotFound
+from broker.errors import LeaseLost
 from broker.lifecycle import CaseStatus, ReadingKind, ReadingStatus
 from broker.queues import Queue
 from broker.settings import Settings
 from broker.tables import Case, Finding, Image, Reading
-from dispatch import advance, assessing
+from dispatch import advance
 from dispatch.access import SYSTEM
 from dispatch.transition import move_case
 
@@ -262,119 +263,6 @@ def rescue(session: Session, settings: Settings, reading_id: UUID) -> bool:
         _note_dead(session, reading.id, reading.case_id, TOO_MANY_ATTEMPTS)
         _move_on(session, settings, reading.case_id, review=True)
     return True
-
-
-def requeue(session: Session, actor_name: str, case: Case) -> list[UUID]:
-    """Let failed readings of a case be tried again from the first attempt (operations)."""
-    image = assessing.current_image(session, case.id)
-    if image is None:
-        return []
-    again = session.scalars(
-        update(Reading)
-        .where(Reading.image_id == image.id, Reading.status == ReadingStatus.FAILED)
-        .values(
-            status=ReadingStatus.PENDING,
-            attempt=0,
-            finished_at=None,
-            due_at=database.now(session),
-            closed_at=None,
-        )
-        .returning(Reading.id)
-        .execution_options(synchronize_session=False)
-    ).all()
-    events.audit(session, actor_name, "case.requeue", case.id, readings=[str(i) for i in again])
-    events.work_due(session)
-    return list(again)
-
-
-def dead_letters(session: Session, limit: int = 200) -> list[dict[str, Any]]:
-    """Readings that gave up and that nobody closed, the latest first; nothing clinical."""
-    rows = session.execute(
-        select(Reading, Case.status)
-        .join(Case, Case.id == Reading.case_id)
-        .where(Reading.status == ReadingStatus.FAILED, Reading.closed_at.is_(None))
-        .order_by(Reading.finished_at.desc())
-        .limit(limit)
-    )
-    return [_dead_letter(reading, status) for reading, status in rows]
-
-
-def replay(
-    session: Session, actor_name: str, reading_id: UUID, *, dry_run: bool
-) -> tuple[dict[str, Any], str]:
-    """Try a dead letter again from its first attempt, or (dry run) only say what would be tried.
-
-    Returns the dead letter and the hash of the film that is read. NotFound when there is no such
-    reading, Conflict when it is no dead letter.
-    """
-    reading, status, film = _find_dead(session, reading_id)
-    found = _dead_letter(reading, status)
-    if not dry_run:
-        _leave_dead(
-            session,
-            reading,
-            status=ReadingStatus.PENDING,
-            attempt=0,
-            finished_at=None,
-            closed_at=None,
-            due_at=database.now(session),
-        )
-        events.audit(
-            session, actor_name, "reading.replayed", reading.case_id, reading_id=str(reading_id)
-        )
-        events.work_due(session)
-    return found, film
-
-
-def close(session: Session, actor_name: str, reading_id: UUID) -> dict[str, Any]:
-    """Put a dead letter away: somebody looked at it. A second call changes nothing."""
-    reading, status, _ = _find_dead(session, reading_id)
-    if reading.closed_at is None:
-        _leave_dead(session, reading, closed_at=database.now(session))
-        events.audit(
-            session, actor_name, "reading.closed", reading.case_id, reading_id=str(reading_id)
-        )
-    return _dead_letter(reading, status)
-
-
-def _find_dead(session: Session, reading_id: UUID) -> tuple[Reading, CaseStatus, str]:
-    row = session.execute(
-        select(Reading, Case.status, Image.rendition_sha256)
-        .join(Case, Case.id == Reading.case_id)
-        .join(Image, Image.id == Reading.image_id)
-        .where(Reading.id == reading_id)
-    ).one_or_none()
-    if row is None:
-        raise NotFound(f"there is no reading {reading_id}")
-    reading, status, film = row
-    if reading.status is not ReadingStatus.FAILED:
-        raise Conflict(f"this reading is {reading.status}; it is no dead letter")
-    return reading, status, film
-
-
-def _leave_dead(session: Session, reading: Reading, **values: Any) -> None:
-    won = database.changed(
-        session,
-        update(Reading)
-        .where(Reading.id == reading.id, Reading.status == ReadingStatus.FAILED)
-        .values(**values),
-    )
-    if won != 1:
-        raise LostRace(reading_id=str(reading.id))
-
-
-def _dead_letter(reading: Reading, status: CaseStatus) -> dict[str, Any]:
-    return {
-        "reading_id": reading.id,
-        "case_id": reading.case_id,
-        "case_status": status,
-        "kind": reading.kind,
-        "attempts": reading.attempt,
-        "error_code": reading.error_code,
-        "error": reading.error,
-        "created_at": reading.created_at,
-        "finished_at": reading.finished_at,
-    }
 
 
 def _died_again(kind: ReadingKind, since: datetime) -> ColumnElement[bool]:

@@ -17,7 +17,7 @@ from broker import board, metrics
 from broker.errors import Conflict, DatabaseBusy, NotFound
 from broker.lifecycle import Role
 from broker.tables import Case
-from dispatch import reading
+from dispatch import dead_letters
 from web.auth import actor, allow, public
 from web.bodies import Room
 from web.errors import problem
@@ -60,7 +60,7 @@ def requeue(case_id: UUID) -> dict[str, Any]:
         case = session.scalars(select(Case).where(Case.id == case_id)).one_or_none()
         if case is None:
             raise NotFound(f"there is no case {case_id}")
-        return {"readings": reading.requeue(session, who.name, case)}
+        return {"readings": dead_letters.requeue(session, who.name, case)}
 
     return here().record.again(unit)
 
@@ -68,10 +68,10 @@ def requeue(case_id: UUID) -> dict[str, Any]:
 @blueprint.route("/dead-letters", methods=["GET"])
 @blueprint.response(200, schemas.DeadLetterOut(many=True))
 @allow(Role.OPERATIONS, Role.CONTROL_ROOM, Role.ADMIN)
-def dead_letters() -> list[dict[str, Any]]:
+def open_dead_letters() -> list[dict[str, Any]]:
     """Readings that gave up and that nobody has closed."""
     with here().record.read() as session:
-        return reading.dead_letters(session)
+        return dead_letters.still_open(session)
 
 
 @blueprint.route("/dead-letters/replay", methods=["POST"])
@@ -82,11 +82,13 @@ def replay_all(query: dict[str, Any]) -> dict[str, Any]:
     """Try every dead letter again; with dry_run=1 only say which would be tried."""
     record, who = here().record, actor()
     with record.read() as session:
-        letters = reading.dead_letters(session)
+        letters = dead_letters.still_open(session)
     tried = []
     for letter in letters:
         if not query["dry_run"]:
-            again = partial(reading.replay, actor_name=who.name, reading_id=letter["reading_id"])
+            again = partial(
+                dead_letters.replay, actor_name=who.name, reading_id=letter["reading_id"]
+            )
             try:
                 record.again(partial(again, dry_run=False))
             except Conflict:
@@ -103,7 +105,7 @@ def replay(query: dict[str, Any], reading_id: UUID) -> dict[str, Any]:
     """Try a dead letter again; with dry_run=1 only say what would be tried."""
     state, who = here(), actor()
     found, film = state.record.again(
-        lambda s: reading.replay(s, who.name, reading_id, dry_run=query["dry_run"])
+        lambda s: dead_letters.replay(s, who.name, reading_id, dry_run=query["dry_run"])
     )
     try:
         state.store.path(found["case_id"], film)
@@ -120,7 +122,7 @@ def replay(query: dict[str, Any], reading_id: UUID) -> dict[str, Any]:
 def close_dead_letter(reading_id: UUID) -> dict[str, Any]:
     """Put a dead letter away after looking at it."""
     who = actor()
-    return here().record.again(lambda s: reading.close(s, who.name, reading_id))
+    return here().record.again(lambda s: dead_letters.close(s, who.name, reading_id))
 
 
 @health.route("/healthz", methods=["GET"])

@@ -23,7 +23,7 @@ from broker.record import Record
 from broker.relay import Relay
 from broker.settings import Settings
 from broker.tables import Base, UtcDateTime
-from dispatch import access, asking, reading, transport
+from dispatch import access, asking, dead_letters, reading, transport
 from dispatch.access import Actor
 from dispatch.offers import Decision
 from tests.integration.city import City
@@ -141,7 +141,7 @@ def _times(city: City) -> dict[str, float]:
             lambda s: access.case(s, city.er(offer.emergency_room_id), live)
         ),
         "a case, for control": asked(lambda s: access.case(s, control, live)),
-        "dead letters": asked(reading.dead_letters),
+        "dead letters": asked(dead_letters.still_open),
         "figures of operations": asked(lambda s: metrics.figures(s, city.settings)),
         "a submission": city.submit,
         "the clock alone": asked(database.now),

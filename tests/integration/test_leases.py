@@ -16,7 +16,7 @@ from broker.imagestore import ImageStore
 from broker.lifecycle import CaseStatus, ReadingKind, ReadingStatus
 from broker.tables import Case, Reading
 from broker.tuning import Tuned
-from dispatch import reading
+from dispatch import dead_letters, reading
 from tests.integration.city import City
 from workers.children import Children
 from workers.process import Process
@@ -204,7 +204,7 @@ def test_a_dead_letter_can_be_tried_again(city: City):
     for _ in range(city.settings.reading_attempts):
         city.do(reading.failed, city.settings, city.claim(CLASSIFY), "reading_failed", "no")
     with city.record.write() as session:
-        again = reading.requeue(session, "account:operations", session.get_one(Case, case_id))
+        again = dead_letters.requeue(session, "account:operations", session.get_one(Case, case_id))
     assert len(again) == 1
     claim = city.claim(CLASSIFY)
     assert claim.attempt == 1
@@ -213,7 +213,10 @@ def test_a_dead_letter_can_be_tried_again(city: City):
     assert not case.partial
     assert case.status is CaseStatus.OFFERING
     with city.record.write() as session:
-        assert reading.requeue(session, "account:operations", session.get_one(Case, case_id)) == []
+        assert (
+            dead_letters.requeue(session, "account:operations", session.get_one(Case, case_id))
+            == []
+        )
 
 
 def test_the_most_urgent_film_is_claimed_first(city: City):

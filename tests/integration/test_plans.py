@@ -27,6 +27,7 @@ from dispatch import (
     access,
     chronicle,
     control_log,
+    dead_letters,
     notify,
     offers,
     patient_search,
@@ -109,7 +110,7 @@ def readers(city: City, _: str) -> None:
     with city.record.read() as session:
         events.after(session, events.CONTROL_ROOM, 3)
         events.last_seq(session, events.CONTROL_ROOM)
-        reading.dead_letters(session)
+        dead_letters.still_open(session)
         reading.silent(session)
         notify.due(session)
         heartbeat.alive(session, "relay")

@@ -69,6 +69,22 @@ SAFEGUARDS = [
         "::test_a_film_that_kills_its_workers_is_given_up_and_the_case_goes_on[sqlite]",
     ),
     Safeguard(
+        "the wait of what may have brought a worker down",
+        "dispatch/reading.py",
+        "again.attempt >= 2,",
+        "again.attempt >= 99,",
+        "tests/integration/test_leases.py"
+        "::test_one_lost_worker_may_be_an_accident_two_are_none[sqlite]",
+    ),
+    Safeguard(
+        "a version of a patient that never comes again",
+        "dispatch/merging.py",
+        ", to=highest + 1",
+        "",
+        "tests/integration/test_patient_races.py"
+        "::test_a_page_that_looked_at_a_tree_since_moved_is_stale[sqlite]",
+    ),
+    Safeguard(
         "the re-ring",
         "broker/relay.py",
         "again = now + timedelta(seconds=self.settings.sweep_s * _jitter(0.9, 1.3))",
