@@ -143,7 +143,7 @@ admin: get /admin/ambulances, post /admin/ambulances, patch /admin/ambulances/{a
   patch /admin/accounts/{account_id}, post /admin/accounts/{account_id}/reset-password,
   post /admin/accounts/{account_id}/end-sessions, get /admin/devices, post /admin/devices,
   post /admin/devices/{device_id}/revoke, get /admin/settings, put /admin/settings/{setting},
-  post /admin/settings/{setting}/forget, get /admin/audit
+  post /admin/settings/{setting}/forget, get /admin/audit, get /admin/audit/seal
 admin control_room operations: get /operations/board, get /operations/history,
   get /operations/behind, get /operations/find, get /operations/cases/{case_id}/timeline,
   get /operations/alarms, get /operations/pauses
