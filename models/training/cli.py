@@ -8,24 +8,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models import card as cards
 from models.card import BadCard
 from models.network import NetworkFailure
+from models.training.arguments import parser
 from models.training.records import TrainingError, not_installed
 
-#: One call of every command, as its --help shows it.
-EXAMPLES = {
-    "split": "split --data films --out split.json --seed 2026",
-    "classifier": "classifier --config yolov5n.yaml --data films --fold 0",
-    "ridge": "ridge --config ridge.yaml --data films",
-    "dense": "dense --config dense.yaml --data films",
-    "detector": "detector --config detector.yaml --data films --fold 0",
-    "gan": "gan --config gan64.yaml --data films",
-    "synthesise": "synthesise --config gan64.yaml --labels Hernia,Fibrosis --out films/made "
-    "--data films",
-    "ship": "ship detector --run dense --folds 0,1,2,3,4 --name boxes --version 1 --data films",
-}
+if TYPE_CHECKING:
+    from models.training.folds import Result
 
 
 def data_folder(argument: str | None) -> Path:
@@ -39,87 +31,9 @@ def data_folder(argument: str | None) -> Path:
     return path
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="goldentime train",
-        description=__doc__,
-        epilog="example: goldentime train " + EXAMPLES["classifier"],
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    def command(name: str, text: str, config: bool = False) -> argparse.ArgumentParser:
-        example = f"example: goldentime train {EXAMPLES[name]}"
-        sub = commands.add_parser(name, help=text, description=text, epilog=example)
-        sub.add_argument("--data", help="folder with labels.csv and the films")
-        sub.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are written")
-        if config:
-            sub.add_argument("--config", type=Path, required=True, help="YAML of the run")
-            sub.add_argument("--fold", type=int, help="another fold than the YAML's")
-            sub.add_argument("--seed", type=int, help="another seed than the YAML's")
-            sub.add_argument("--epochs", type=int, help="another number of epochs")
-            sub.add_argument("--threads", type=int, help="another number of threads")
-        return sub
-
-    split = command("split", "deal patients into a final test set and folds")
-    split.add_argument("--out", type=Path, required=True)
-    split.add_argument("--folds", type=int, default=5)
-    split.add_argument("--test-share", type=float, default=0.2)
-    split.add_argument("--seed", type=int, default=0)
-    split.add_argument("--layout", default="plain", help="plain, nih, dicom, chestx-det or rsna")
-    split.add_argument("--official", action="store_true", help="nih: its own test list")
-    classifier = command("classifier", "train a classifier on one fold", config=True)
-    classifier.add_argument("--compare", action="store_true", help="the table of all families")
-    classifier.add_argument("--backbones", default="", help="--compare: these only, a comma list")
-    classifier.add_argument(
-        "--against", type=Path, nargs="+", default=[], metavar="YAML",
-        help="an ablation: --config and these side by side, judged on the same films",
-    )  # fmt: skip
-    classifier.add_argument(
-        "--seeds", type=_numbers, default=[0, 1], help="--compare and --against: seeds"
-    )
-    classifier.add_argument("--wall-clock-s", type=float, help="stop each run after that long")
-    classifier.add_argument(
-        "--cpu-s", type=float, help="stop each run after that much processor time of all threads"
-    )
-    ridge = command("ridge", "fit linear heads on frozen trunks, every fold")
-    ridge.add_argument("--config", type=Path, required=True, help="YAML of the run")
-    ridge.add_argument("--threads", type=int, help="another number of threads")
-    dense = command("dense", "train box heads on frozen trunks, every fold")
-    dense.add_argument("--config", type=Path, required=True, help="YAML of the run")
-    dense.add_argument("--seed", type=int, help="another seed than the YAML's")
-    dense.add_argument("--threads", type=int, help="another number of threads")
-    command("detector", "train a detector on one fold", config=True)
-    command("gan", "grow a GAN on one fold's training films", config=True)
-    made = command("synthesise", "write labelled synthetic films with a grown GAN")
-    made.add_argument("--config", type=Path, required=True, help="YAML of the GAN's run")
-    made.add_argument("--fold", type=int, help="another fold than the YAML's")
-    made.add_argument("--labels", required=True, help="a comma list, such as Hernia,Emphysema")
-    made.add_argument("--count", type=int, default=200, help="films per label")
-    made.add_argument("--features-run", help="a classifier run whose features measure KID")
-    made.add_argument("--out", type=Path, required=True)
-    ship = command("ship", "turn finished runs into a weight with its card")
-    ship.add_argument("kind", choices=("classifier", "detector"))
-    ship.add_argument("--run", required=True, help="name of the run under --runs")
-    ship.add_argument(
-        "--folds", type=_numbers, default=[0], help="such as 0,1,2,3,4; not for ridge"
-    )
-    ship.add_argument("--ridge", help="classifier: a ridge run to blend in")
-    ship.add_argument("--ridge-share", type=float, default=0.65, help="its share of the score")
-    ship.add_argument("--fold", type=int, default=0, help="detector: whose weight ships")
-    ship.add_argument("--name", required=True, help="folder under models/weights")
-    ship.add_argument("--version", required=True)
-    ship.add_argument("--weights", type=Path, help="another folder than models/weights")
-    ship.add_argument("--records", type=Path, help="where the runs' YAML and logs are kept")
-    return parser
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
-
-
 def train(argv: Sequence[str] | None = None) -> int:
     """Run one training command; the exit status."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     try:
         return _run(args)
     except (TrainingError, BadCard, NetworkFailure) as error:
@@ -184,16 +98,16 @@ def _run(args: argparse.Namespace) -> int:
         )
     elif args.command == "ridge":
         from models.training.config import RidgeConfig, read_config
-        from models.training.train_ridge import train as fit_heads
+        from models.training.train_ridge import train as fit_ridge
 
-        heads = read_config(args.config, RidgeConfig, threads=args.threads)
-        fitted = fit_heads(heads, data, args.runs, args.config.parent)
-        areas = ", ".join(f"{area:.4f}" for area in fitted.fold_auc)
-        print(
-            f"{heads.name}: mean AUC {fitted.mean_auc:.4f} on {fitted.films} films, each scored by "
-            f"a head that saw neither film nor patient; by fold {areas}; {fitted.seconds:.0f} s "
-            f"({fitted.folder})"
-        )
+        linear = read_config(args.config, RidgeConfig, threads=args.threads)
+        _say(linear.name, fit_ridge(linear, data, args.runs, args.config.parent))
+    elif args.command == "attention":
+        from models.training.config import AttentionConfig, read_config
+        from models.training.train_attention import train as fit_attention
+
+        looks = read_config(args.config, AttentionConfig, seed=args.seed, threads=args.threads)
+        _say(looks.name, fit_attention(looks, data, args.runs, args.config.parent))
     elif args.command == "detector":
         from models.training.config import DetectorConfig, read_config
         from models.training.train_detector import train as run_detector
@@ -227,24 +141,38 @@ def _run(args: argparse.Namespace) -> int:
             f"never saw; mAP50 by fold {folds}; {boxes.boxes} boxes on {boxes.films} films, "
             f"{boxes.seconds:.0f} s ({boxes.folder})"
         )
+    elif args.command == "paired":
+        from models.training import paired
+        from models.training.readers import read_plain
+
+        sides = [
+            paired.blended(args.runs, paired.shares_of(text), args.folds)
+            for text in (args.first, args.second)
+        ]
+        owner = {film.name: film.patient_id for film in read_plain(data)}
+        print(paired.compare(sides[0], sides[1], owner))
     elif args.command == "gan":
         from models.training.config import GanConfig, read_config
         from models.training.train_gan import train as grow
 
-        changes = {"fold": args.fold, "seed": args.seed, "threads": args.threads}
+        changes = {key: getattr(args, key) for key in ("fold", "seed", "threads", "cpu_s")}
         gan = read_config(args.config, GanConfig, **changes)
         folder = grow(gan, data, args.runs, args.config.parent)
         print(f"{gan.name}: grown to {gan.size_px} px ({folder})")
     elif args.command == "synthesise":
         _synthesise(args, data)
     elif args.command == "ship":
-        from models.training.ship import RidgePart, ship_classifier, ship_detector
+        from models.training import provenance, ship_classifier, ship_detector
+        from models.training.blend import RidgePart
 
         run_folder = args.runs / args.run
-        places = {"weights": args.weights or cards.WEIGHTS, "records": args.records}
+        places = {
+            "weights": args.weights or cards.WEIGHTS,
+            "records": args.records or provenance.RECORDS,
+        }
         if args.kind == "classifier":
             ridge = RidgePart(args.runs / args.ridge, args.ridge_share) if args.ridge else None
-            card = ship_classifier(
+            card = ship_classifier.ship(
                 run_folder,
                 args.folds,
                 args.name,
@@ -255,16 +183,25 @@ def _run(args: argparse.Namespace) -> int:
                 ridge=ridge,
             )
         else:
-            card = ship_detector(
+            card = ship_detector.ship(
                 run_folder, args.folds, args.fold, args.name, args.version, **places
             )
         print(f"{card.directory}: {json.dumps(card.figures['validation'])}")
     return 0
 
 
+def _say(name: str, result: Result) -> None:
+    areas = ", ".join(f"{area:.4f}" for area in result.fold_auc)
+    print(
+        f"{name}: mean AUC {result.mean_auc:.4f} on {result.films} films, each scored by a head "
+        f"that saw neither film nor patient; by fold {areas}; {result.seconds:.0f} s "
+        f"({result.folder})"
+    )
+
+
 def _synthesise(args: argparse.Namespace, data: Path) -> None:
     from models.training.config import ClassifierConfig, GanConfig, read_config
-    from models.training.ship import members
+    from models.training.finished import members
     from models.training.train_gan import synthesise
 
     gan = read_config(args.config, GanConfig, fold=args.fold)
@@ -297,23 +234,23 @@ def _synthesise(args: argparse.Namespace, data: Path) -> None:
 
 def evaluate(argv: Sequence[str] | None = None) -> int:
     """`goldentime evaluate`: figures of a weight on any films with labels; the exit status."""
-    parser = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         prog="goldentime evaluate",
         description=evaluate.__doc__,
         epilog="example: goldentime evaluate --images films --labels films/labels.csv "
         "--weight classify-blend",
     )
-    parser.add_argument("--images", type=Path, help="folder of the films")
-    parser.add_argument("--labels", type=Path, required=True, help="CSV: image and label columns")
-    parser.add_argument("--boxes", default="", help="CSV of boxes, beside the labels")
-    parser.add_argument("--weight", required=True, help="a classifier's name or folder")
-    parser.add_argument("--detector", help="a detector's name or folder, judged on --boxes")
-    parser.add_argument("--split", type=Path, help="split file: judge one part of it only")
-    parser.add_argument("--part", default="test", help="test, or the number of a fold")
-    parser.add_argument("--out", type=Path, default=Path("runs/evaluation"))
-    parser.add_argument("--write-card", metavar="KEY", help="keep the figures in the card as KEY")
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args(argv)
+    options.add_argument("--images", type=Path, help="folder of the films")
+    options.add_argument("--labels", type=Path, required=True, help="CSV: image and label columns")
+    options.add_argument("--boxes", default="", help="CSV of boxes, beside the labels")
+    options.add_argument("--weight", required=True, help="a classifier's name or folder")
+    options.add_argument("--detector", help="a detector's name or folder, judged on --boxes")
+    options.add_argument("--split", type=Path, help="split file: judge one part of it only")
+    options.add_argument("--part", default="test", help="test, or the number of a fold")
+    options.add_argument("--out", type=Path, default=Path("runs/evaluation"))
+    options.add_argument("--write-card", metavar="KEY", help="keep the figures in the card as KEY")
+    options.add_argument("--threads", type=int, default=2)
+    args = options.parse_args(argv)
     try:
         return _evaluate(args)
     except (TrainingError, BadCard, NetworkFailure, OSError) as error:
@@ -362,7 +299,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     report.page(classifier_card, figures, sources, pictures, args.out / "report.html")
     print(f"plots and report: {args.out / 'report.html'}")
     if args.write_card:
-        from models.training.ship import keep_evaluation
+        from models.training.provenance import keep_evaluation
 
         part = f"part {args.part} of the split" if args.split else args.labels.name
         keep_evaluation(classifier_card, detector_card, figures, args.write_card, part)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from models.training import checkpoint, export_onnx, metrics
 from models.training.backbones import FAMILIES, build
+from models.training.blend import Ensemble
 from models.training.config import ClassifierConfig
 from models.training.readers_public import read
 from models.training.records import LABELS, TrainingError
@@ -84,7 +85,7 @@ def column(
     model = build(config.backbone)
     model.load_state_dict(saved_state["ema"])
     exported = result.folder / "model.onnx"
-    export_onnx.export(export_onnx.Ensemble([model]), config.size_px, exported)
+    export_onnx.export(Ensemble([model]), config.size_px, exported)
     return Column(
         title,
         tuple(metrics.auc(truth[:, k], together[:, k]) for k in range(len(LABELS))),

@@ -73,6 +73,33 @@ class RidgeConfig:
 
 
 @dataclass(frozen=True)
+class AttentionConfig:
+    """A run of small networks on frozen maps that judge whole films, all folds at once."""
+
+    name: str = "attention"
+    layout: str = "plain"  # of the data folder: plain, nih or dicom
+    trunks: str = "tf_efficientnet_lite0@192"  # comma list of NAME@SIZE in pixels
+    init: str = ""  # comma list beside it: an installed package or a file of the data folder
+    size_px: int = 256  # of the film that the graph takes
+    copies: int = 1  # of every film, moved, scaled and of other contrast, but the first
+    directions: int = 64  # main directions of the maps' planes that a head sees
+    width: int = 32  # planes of a head
+    heads: int = 3  # per fold, from different seeds; their answers are averaged
+    epochs: int = 15
+    batch: int = 16
+    rate: float = 0.002
+    weight_decay: float = 0.05
+    ema_decay: float = 0.98
+    mix_alpha: float = 0.4
+    teacher: str = ""  # CSV of a teacher's scores
+    teacher_share: float = 0.4  # of the target, where a teacher's score exists
+    split: str = ""
+    folds: int = 5
+    seed: int = 0
+    threads: int = 2
+
+
+@dataclass(frozen=True)
 class DetectorConfig:
     """A detector run. Paths inside are relative to the data folder."""
 
@@ -134,6 +161,7 @@ class GanConfig:
     seed: int = 0
     width: int = 128  # feature planes at 4 px
     films_per_phase: int = 30000  # shown while a level fades in, and again while it settles
+    cpu_s: float = 0.0  # once grown, goes on until it had that much processor time
     batch: int = 16
     rate: float = 1e-3
     ema_decay: float = 0.999

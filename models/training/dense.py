@@ -10,13 +10,12 @@ is. Only torch modules and their arithmetic may enter: no data files, no loop ov
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.training.ridge import FrozenTrunk, TrunkSpec
+from models.training.frozen import FrozenMaps
 
 #: Of a true box's width and height: how far from its middle a cell may lie to answer for it.
 NEAR_MIDDLE = 0.25
@@ -24,37 +23,6 @@ NEAR_MIDDLE = 0.25
 LEAST_SIDE = 0.02
 #: log of a cell's usual distance to a side, as a share of the film
 USUAL_REACH = -1.9
-
-
-class FrozenMaps(nn.Module):
-    """(B, 1, S, S) in [0, 1] → (B, planes, g, g): all depths of all trunks on the first one's
-    coarsest grid."""
-
-    def __init__(self, specs: Sequence[TrunkSpec], inits: Sequence[Path | None]) -> None:
-        super().__init__()
-        self.trunks = nn.ModuleList(
-            FrozenTrunk(spec, init) for spec, init in zip(specs, inits, strict=True)
-        )
-        with torch.no_grad():
-            answers = [trunk(torch.zeros(1, 1, 32, 32)) for trunk in self.trunks]
-            self.grid: int = self.trunks[0](torch.zeros(1, 1, specs[0].size_px, specs[0].size_px))[
-                -1
-            ].shape[-1]
-        self.planes = sum(maps.shape[1] for answer in answers for maps in answer)
-
-    def forward(self, films: Tensor) -> Tensor:
-        out = []
-        for trunk in self.trunks:
-            for maps in trunk(films):
-                side = maps.shape[-1]
-                if side > self.grid and side % self.grid == 0:
-                    maps = functional.avg_pool2d(maps, side // self.grid)
-                elif side != self.grid:
-                    maps = functional.interpolate(
-                        maps, size=(self.grid, self.grid), mode="bilinear", align_corners=False
-                    )
-                out.append(maps)
-        return torch.cat(out, dim=1)
 
 
 class DenseHead(nn.Module):

@@ -13,53 +13,14 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from torch import Tensor, nn
+from torch import nn
 
-from models.training.backbones import FilmReader
 from models.training.pixels import Gray
 from models.training.records import TrainingError
-from models.training.ridge import RidgeReader
 
 OPSET = 17
 #: Largest difference in logits between torch and onnxruntime that is let through.
 MAX_DIFFERENCE = 2e-3
-
-
-class Ensemble(nn.Module):
-    """Mean of the logits and of the maps of networks of one size."""
-
-    def __init__(self, members: Sequence[FilmReader]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-
-    def forward(self, films: Tensor) -> tuple[Tensor, Tensor]:
-        answers = [member(films) for member in self.members]
-        logits = torch.stack([answer[0] for answer in answers]).mean(dim=0)
-        cam = torch.stack([answer[1] for answer in answers]).mean(dim=0)
-        return logits, cam
-
-
-class Blend(nn.Module):
-    """Weighted mean of an ensemble's logits, brought to mean 0 and spread 1 per label, and of a
-    ridge head's, which are so already. The maps are the ensemble's, on that scale: the head has
-    none."""
-
-    center: Tensor
-    spread: Tensor
-
-    def __init__(
-        self, ensemble: Ensemble, head: RidgeReader, share: float, center: Tensor, spread: Tensor
-    ) -> None:
-        super().__init__()
-        self.ensemble, self.head, self.share = ensemble, head, share
-        self.register_buffer("center", center)
-        self.register_buffer("spread", spread)
-
-    def forward(self, films: Tensor) -> tuple[Tensor, Tensor]:
-        logits, cam = self.ensemble(films)
-        logits = (logits - self.center) / self.spread
-        cam = (cam - self.center[:, None, None]) / self.spread[:, None, None]
-        return (1 - self.share) * logits + self.share * self.head(films), cam
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from models.training import pixels
-from models.training.config import DenseConfig
-from models.training.dense import FrozenMaps
+from models.training.config import AttentionConfig, DenseConfig
+from models.training.frozen import FrozenMaps
 from models.training.records import Film, TrainingError
 
 Floats = NDArray[np.float64]
@@ -81,13 +81,15 @@ class Copies:
     moves: list[list[Move]]
 
 
-def load(maps: FrozenMaps, films: Sequence[Film], config: DenseConfig, cache: Path) -> Copies:
+def load(
+    maps: FrozenMaps, films: Sequence[Film], config: AttentionConfig | DenseConfig, cache: Path
+) -> Copies:
     """Maps of all films' copies, from the cache folder when neither films nor run did change."""
     drawn = moves(len(films), config.copies, config.seed)
     key = f"{config.trunks}|{config.init}|{config.size_px}|{config.copies}|{config.seed}"
     digest = hashlib.sha256(key.encode())
     # moved at twice the graph's size, so that nothing is lost on the way to it
-    images = pixels.load(films, 2 * config.size_px, cache)
+    images = pixels.load(films, config.size_px * (2 if config.copies > 1 else 1), cache)
     for name in pixels.hashes(films, images).values():
         digest.update(name.encode())
     target = cache / f"maps-{digest.hexdigest()[:16]}.npy"

@@ -105,7 +105,7 @@ def mean_ece(truth: Floats, probability: Floats) -> float:
     return float(np.nanmean([ece(truth[:, k], probability[:, k]) for k in range(truth.shape[1])]))
 
 
-def _resampled(
+def resampled(
     figure: Callable[[Floats, Floats], float],
     truth: Floats,
     score: Floats,
@@ -136,7 +136,7 @@ def bootstrap(
     seed: int = 0,
 ) -> tuple[float, float]:
     """95 % percentile interval of `figure` when patients are drawn with replacement."""
-    values = _resampled(figure, truth, score, patients, rounds, seed)
+    values = resampled(figure, truth, score, patients, rounds, seed)
     if not values:
         return float("nan"), float("nan")
     low, high = np.percentile(values, [2.5, 97.5])
@@ -156,7 +156,7 @@ def spread_interval(
     For ECE, which rises in every resample (ties make bins noisier), so that percentiles of the
     resampled values need not even contain the figure itself.
     """
-    values = _resampled(figure, truth, score, patients, rounds, seed)
+    values = resampled(figure, truth, score, patients, rounds, seed)
     if len(values) < 2:
         return float("nan"), float("nan")
     middle, reach = figure(truth, score), 1.96 * float(np.std(values))

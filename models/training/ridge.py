@@ -1,10 +1,9 @@
-"""Frozen networks that look, and linear heads on them, fitted in closed form (ridge regression).
+"""Linear heads on the maps of frozen networks, fitted in closed form (ridge regression).
 
 A head sees the mean of every feature map over the whole film and over the cells of a grid, at
 several depths of each trunk. It has no map to show: such heads rank films well, but what they add
-up place by place peaks on a true box no more often than chance (docs/models.md). With a thousand
-films, the lower blocks of a network trained on photographs reach more as they are than trained
-further. Only torch modules and their arithmetic may enter: no data files, no loop over epochs.
+up place by place peaks on a true box no more often than chance (docs/models.md). Only torch modules
+and their arithmetic may enter: no data files, no loop over epochs.
 """
 
 from __future__ import annotations
@@ -17,44 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from models.training.backbones import find_init, load_init, trunk_of
-from models.training.records import LABELS, TrainingError
+from models.training.frozen import FrozenTrunk, TrunkSpec
+from models.training.records import LABELS
 
 Floats = NDArray[np.float64]
-#: Blocks of the EfficientNet family after which features are taken: strides 8, 16 and 16.
-EFFICIENTNET_BLOCKS = (2, 3, 4)
-#: Layers of YOLOv5n after which they are taken: strides 8, 16 and 32.
-YOLOV5N_LAYERS = (4, 6, 9)
-
-
-@dataclass(frozen=True)
-class TrunkSpec:
-    """A trunk by name, and the side in pixels of the film it looks at."""
-
-    name: str
-    size_px: int
-
-
-def parse_trunks(text: str) -> tuple[TrunkSpec, ...]:
-    """'tf_efficientnet_lite0@192, yolov5n@320' → specs; TrainingError says what is wrong."""
-    specs = []
-    for part in text.split(","):
-        name, _, size = part.strip().partition("@")
-        if not name or not size.isdigit() or int(size) < 32:
-            raise TrainingError(f"trunks: {part.strip()!r} is not NAME@SIZE with a size of 32 up")
-        specs.append(TrunkSpec(name, int(size)))
-    return tuple(specs)
-
-
-def inits_of(text: str, count: int, data: Path) -> list[Path | None]:
-    """Where the weights of `count` trunks lie, from a comma list; TrainingError if it names
-    another number of them."""
-    given = [part.strip() for part in text.split(",")] if text else [""] * count
-    if len(given) != count:
-        raise TrainingError(f"init names {len(given)} weights for {count} trunks")
-    return [find_init(part, data) for part in given]
 
 
 def grid_means(height: int, width: int, grid: int) -> Tensor:
@@ -72,52 +38,6 @@ def grid_means(height: int, width: int, grid: int) -> Tensor:
             rows.append(cell)
     means = torch.stack(rows).flatten(1)
     return means / means.sum(dim=1, keepdim=True)
-
-
-class FrozenTrunk(nn.Module):
-    """(B, 1, S, S) in [0, 1] → feature maps at several depths, after resizing to its own side."""
-
-    def __init__(self, spec: TrunkSpec, init: Path | None = None) -> None:
-        super().__init__()
-        self.size_px = spec.size_px
-        network, _ = trunk_of(spec.name)
-        if init is not None:
-            load_init(network, init)
-        self.centred = spec.name != "yolov5n"  # YOLOv5 was trained on [0, 1] without centring
-        if spec.name == "yolov5n":
-            layers = list(network.children())
-            ends: tuple[int, ...] = YOLOV5N_LAYERS
-        elif all(hasattr(network, part) for part in ("conv_stem", "bn1", "blocks")):
-            stem = nn.Sequential(network.conv_stem, network.bn1)
-            layers = [stem, *list(network.blocks)[: EFFICIENTNET_BLOCKS[-1] + 1]]
-            ends = tuple(block + 1 for block in EFFICIENTNET_BLOCKS)
-        else:
-            raise TrainingError(f"{spec.name} cannot be a frozen trunk: EfficientNets and yolov5n")
-        starts = (0, *(end + 1 for end in ends[:-1]))
-        self.parts = nn.ModuleList(
-            nn.Sequential(*layers[start : end + 1]) for start, end in zip(starts, ends, strict=True)
-        )
-        self.requires_grad_(False)
-        self.eval()
-
-    def train(self, mode: bool = True) -> FrozenTrunk:
-        """Stays in evaluation mode: frozen means its batch statistics, too."""
-        super().train(False)
-        return self
-
-    def forward(self, films: Tensor) -> list[Tensor]:
-        if films.shape[-1] != self.size_px:
-            films = functional.interpolate(
-                films, size=(self.size_px, self.size_px), mode="bilinear", align_corners=False
-            )
-        if self.centred:
-            films = films * 2.0 - 1.0
-        films = films.expand(-1, 3, -1, -1)
-        maps = []
-        for part in self.parts:
-            films = part(films)
-            maps.append(films)
-        return maps
 
 
 class RidgeReader(nn.Module):

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from models.training import augment, checkpoint, metrics, pixels
 from models.training.average import Average
 from models.training.backbones import SIDE_TARGETS, FilmReader, build, find_init, load_init
-from models.training.config import ClassifierConfig, RidgeConfig, begin
+from models.training.config import AttentionConfig, ClassifierConfig, RidgeConfig, begin
 from models.training.readers import read_plain
 from models.training.readers_public import read
 from models.training.records import LABELS, UNKNOWN, Film, TrainingError
@@ -72,7 +72,9 @@ def masked_loss(logits: Tensor, wanted: Tensor, positive_weight: Tensor | None) 
     return (loss * known).sum() / known.sum().clamp(min=1)
 
 
-def find_split(config: ClassifierConfig | RidgeConfig, films: list[Film], base: Path) -> Split:
+def find_split(
+    config: ClassifierConfig | RidgeConfig | AttentionConfig, films: list[Film], base: Path
+) -> Split:
     """The committed split file of the run, or one dealt from its seed."""
     if config.split:
         return load_split(base / config.split)

@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from models import card as cards, xray
 from models.detector import Detector
-from models.training import checkpoint, detection_metrics, export_onnx, film_copies, pixels, ridge
+from models.training import checkpoint, detection_metrics, export_onnx, film_copies, frozen, pixels
 from models.training.average import Average
 from models.training.config import DenseConfig, write_config
-from models.training.dense import DenseDetector, DenseHead, FrozenMaps, answerable, loss_of
+from models.training.dense import DenseDetector, DenseHead, answerable, loss_of
 from models.training.film_copies import Copies
 from models.training.readers_public import read
 from models.training.records import Film, TrainingError
@@ -159,7 +159,9 @@ def _head(
     return head
 
 
-def _write(maps: FrozenMaps, heads: list[DenseHead], config: DenseConfig, folder: Path) -> Detector:
+def _write(
+    maps: frozen.FrozenMaps, heads: list[DenseHead], config: DenseConfig, folder: Path
+) -> Detector:
     """Checkpoint, ONNX file and card of some heads; the detector that serves them."""
     folder.mkdir(parents=True, exist_ok=True)
     write_config(config, folder / "config.yaml")
@@ -205,8 +207,8 @@ def train(config: DenseConfig, data: Path, runs: Path, base: Path = Path()) -> R
     if synthetic := [film.name for film in used if film.synthetic]:
         raise TrainingError(f"a dense run takes no synthetic films (first: {synthetic[0]})")
     row = {film.name: number for number, film in enumerate(used)}
-    specs = ridge.parse_trunks(config.trunks)
-    maps = FrozenMaps(specs, ridge.inits_of(config.init, len(specs), data))
+    specs = frozen.parse_trunks(config.trunks)
+    maps = frozen.FrozenMaps(specs, frozen.inits_of(config.init, len(specs), data))
     maps.to(memory_format=torch.channels_last)
     boxes = [shares(film, labels) for film in used]
     copies = film_copies.load(maps, used, config, runs / "cache")

@@ -67,7 +67,8 @@ def _labels(films: list[Film]) -> torch.Tensor:
 
 
 def train(config: GanConfig, data: Path, runs: Path, base: Path) -> Path:
-    """Grow the GAN to size_px; the run folder. Resumes from last.pt."""
+    """Grow the GAN to size_px and go on there until `cpu_s` is spent; the run folder. Resumes from
+    last.pt."""
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
@@ -100,9 +101,9 @@ def train(config: GanConfig, data: Path, runs: Path, base: Path) -> Path:
         average.state, average.steps = saved["average"], shown // config.batch
     progress = tqdm(total=total, initial=shown, desc=config.name, unit="film")
     next_save = shown + config.films_per_phase
-    started = time.monotonic()
+    started = time.process_time() - spent
     with (folder / "log.jsonl").open("a") as log:
-        while shown < total:
+        while shown < total or spent < config.cpu_s:
             at = stage(shown, config.films_per_phase, top)
             chosen = torch.randint(len(films), (config.batch,), generator=generator)
             real = torch.from_numpy(images[chosen.numpy()])[:, None].float() / 127.5 - 1.0
@@ -130,8 +131,8 @@ def train(config: GanConfig, data: Path, runs: Path, base: Path) -> Path:
             average.update(maker)
             shown += config.batch
             progress.update(config.batch)
-            if shown >= next_save or shown >= total:
-                now = spent + time.monotonic() - started
+            spent = time.process_time() - started
+            if shown >= next_save or (shown >= total and spent >= config.cpu_s):
                 if not torch.isfinite(loss):
                     raise TrainingError(
                         "the GAN's loss is not a number: lower rate; the last checkpoint is intact"
@@ -141,7 +142,7 @@ def train(config: GanConfig, data: Path, runs: Path, base: Path) -> Path:
                     "size_px": FIRST_PX * 2**at.level,
                     "critic": round(float(loss.detach()), 4),
                     "maker": round(float(maker_loss.detach()), 4),
-                    "seconds": round(now, 1),
+                    "cpu_s": round(spent, 1),
                 }
                 log.write(json.dumps(line) + "\n")
                 log.flush()
@@ -153,7 +154,7 @@ def train(config: GanConfig, data: Path, runs: Path, base: Path) -> Path:
                         "optimisers": [optimiser.state_dict() for optimiser in optimisers],
                         "generator": generator.get_state(),
                         "shown": shown,
-                        "spent": now,
+                        "spent": spent,
                     },
                     folder / "last.pt",
                 )

@@ -183,7 +183,8 @@ def import_file(file: Path, card_file: Path, folder: Path, backbone: str) -> Mod
         if not backbone:
             raise TrainingError(f"{file} holds tensors only: name its network with --backbone")
         from models.training.backbones import build, read_tensors
-        from models.training.export_onnx import Ensemble, export
+        from models.training.blend import Ensemble
+        from models.training.export_onnx import export
 
         model = build(backbone)
         tensors, own = read_tensors(file), model.state_dict()

@@ -10,6 +10,7 @@ import pytest
 
 from models.training import checkpoint, config as configs_of, pixels
 from models.training.config import (
+    AttentionConfig,
     ClassifierConfig,
     DenseConfig,
     DetectorConfig,
@@ -168,7 +169,7 @@ def test_configuration_mistakes_are_named(tmp_path: Path) -> None:
 
 def test_every_configuration_here_can_be_read() -> None:
     kinds = {"detector": DetectorConfig, "dense": DenseConfig, "gan": GanConfig}
-    kinds |= {"ridge": RidgeConfig}
+    kinds |= {"ridge": RidgeConfig, "attention": AttentionConfig}
     for path in Path(configs_of.__file__).parent.glob("configs/**/*.yaml"):
         kind = next((k for name, k in kinds.items() if path.name.startswith(name)), None)
         config = read_config(path, kind or ClassifierConfig)

@@ -13,7 +13,7 @@ import yaml
 
 from models import card as cards, xray
 from models.detector import Detector
-from models.training import dense, detection_metrics, film_copies, ridge, train_dense
+from models.training import dense, detection_metrics, film_copies, frozen, train_dense
 from models.training.cli import train
 from models.training.config import DenseConfig
 from models.training.readers import read_plain
@@ -85,8 +85,8 @@ def test_a_head_learns_where_bright_cells_are() -> None:
 
 
 def test_maps_of_several_trunks_meet_on_one_grid() -> None:
-    specs = ridge.parse_trunks("tf_efficientnet_lite0@64, tf_efficientnet_lite0@96")
-    maps = dense.FrozenMaps(specs, [None, None])
+    specs = frozen.parse_trunks("tf_efficientnet_lite0@64, tf_efficientnet_lite0@96")
+    maps = frozen.FrozenMaps(specs, [None, None])
     answer = maps(torch.rand(2, 1, 96, 96))
     assert answer.shape == (2, maps.planes, 4, 4)
     assert maps.planes == 2 * (40 + 80 + 112)
@@ -102,7 +102,7 @@ def test_stopped_maps_go_on(
 ) -> None:
     films = read_plain(films_folder)[:5]
     config = DenseConfig(trunks="tf_efficientnet_lite0@32", size_px=32, copies=2)
-    maps = dense.FrozenMaps(ridge.parse_trunks(config.trunks), [None])
+    maps = frozen.FrozenMaps(frozen.parse_trunks(config.trunks), [None])
     whole = film_copies.load(maps, films, config, tmp_path / "whole").maps
     monkeypatch.setattr(film_copies, "COUNT_EVERY", 1)
     asked = []

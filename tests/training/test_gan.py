@@ -125,3 +125,21 @@ def test_grow_resume_synthesise_and_train_with_it(
     judged = ["--labels", "Hernia", "--count", "6", "--out", str(out), "--features-run", "mixed"]
     assert train(["synthesise", *data, *judged]) == 0
     assert re.search(r"KID -?\d+\.\d{4} \(real films held back: -?\d", capsys.readouterr().out)
+
+
+def test_a_grown_gan_goes_on_until_its_processor_time_is_spent(
+    films_folder: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "gan.yaml"
+    fields = {"name": "gan", "size_px": 8, "width": 16, "folds": 2, "batch": 8}
+    config.write_text(yaml.safe_dump({**fields, "films_per_phase": 8}))
+    grow = ["gan", "--data", str(films_folder), "--runs", str(tmp_path), "--config", str(config)]
+    log = tmp_path / "gan" / "fold0" / "log.jsonl"
+    for _ in range(2):  # the second time there is none left
+        assert train([*grow, "--cpu-s", "1.5"]) == 0
+        last = json.loads(log.read_text().splitlines()[-1])
+        assert last["films"] > 3 * 8
+        assert 1.5 <= last["cpu_s"] < 3
+        saved = torch.load(tmp_path / "gan" / "fold0" / "last.pt")
+        assert saved["shown"] == last["films"]
+    assert log.read_text().count(f'"films": {last["films"]},') == 1

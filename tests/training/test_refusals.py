@@ -14,10 +14,9 @@ from models import card as cards
 from models.training import checkpoint, film_copies, pixels
 from models.training.cli import evaluate, train
 from models.training.config import DenseConfig
-from models.training.dense import FrozenMaps
+from models.training.frozen import FrozenMaps, parse_trunks
 from models.training.readers import read_plain
 from models.training.records import TrainingError
-from models.training.ridge import parse_trunks
 from tests.training.conftest import write_films
 
 pytestmark = pytest.mark.filterwarnings(

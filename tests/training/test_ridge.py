@@ -14,7 +14,7 @@ import yaml
 
 from models import card as cards
 from models.classifier import Classifier
-from models.training import ridge
+from models.training import frozen, ridge
 from models.training.backbones import find_init, load_init, trunk_of
 from models.training.cli import train
 from models.training.records import LABELS, TrainingError
@@ -31,7 +31,7 @@ TRUNKS = "tf_efficientnet_lite0@64, yolov5n@32"
 
 def reader() -> ridge.RidgeReader:
     torch.manual_seed(0)
-    return ridge.RidgeReader(ridge.parse_trunks(TRUNKS), grid=3)
+    return ridge.RidgeReader(frozen.parse_trunks(TRUNKS), grid=3)
 
 
 def test_the_fit_over_films_is_the_one_over_features() -> None:
@@ -94,12 +94,12 @@ def test_a_package_without_weights_is_named(text: str, complaint: str, tmp_path:
 @pytest.mark.parametrize("text", ["", "yolov5n", "yolov5n@x", "yolov5n@8"])
 def test_trunks_without_a_size_are_refused(text: str) -> None:
     with pytest.raises(TrainingError, match="NAME@SIZE"):
-        ridge.parse_trunks(text)
+        frozen.parse_trunks(text)
 
 
 def test_only_known_families_are_frozen() -> None:
     with pytest.raises(TrainingError, match="resnet18 cannot be a frozen trunk"):
-        ridge.FrozenTrunk(ridge.TrunkSpec("resnet18", 64))
+        frozen.FrozenTrunk(frozen.TrunkSpec("resnet18", 64))
 
 
 @pytest.fixture(scope="module")
