@@ -15,6 +15,7 @@ import warnings
 import zlib
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -313,7 +314,11 @@ def encode_overlay(heat: Pixels, side_px: int = 256) -> bytes:
 
 
 def draw_boxes(pixels: Pixels, boxes: Iterable[Box]) -> Pixels:
-    """uint8 RGB (H, W, 3): the gray film with each box, its label and score drawn in."""
+    """uint8 RGB (H + W // 10, W, 3): the gray film with each box, its label and score drawn in.
+
+    Below it stands in English and Korean that this is not for diagnosis: a picture goes where the
+    page around it does not.
+    """
     image = Image.fromarray(pixels).convert("RGB")
     pen = ImageDraw.Draw(image)
     side = max(image.size)
@@ -329,4 +334,11 @@ def draw_boxes(pixels: Pixels, boxes: Iterable[Box]) -> Pixels:
         plate = (x, y, x + right - left + 2 * width, y + bottom - top + 3 * width)
         pen.rectangle(plate, fill="#000000")
         pen.text((x + width - left, y + width - top), text, fill="#ffd400", font=font)
-    return np.array(image)
+    return np.vstack([np.array(image), _not_for_diagnosis(image.width)])
+
+
+def _not_for_diagnosis(width_px: int) -> Pixels:
+    """uint8 RGB (W // 10, W, 3): the words as a picture, for not every machine writes Korean."""
+    with (resources.files("models") / "not_for_diagnosis.png").open("rb") as file:
+        words = Image.open(file).convert("RGB")
+    return np.array(words.resize((width_px, width_px // 10), Image.Resampling.LANCZOS))

@@ -76,7 +76,7 @@ def close_case(case_id: UUID) -> dict[str, Any]:
 @blueprint.response(200, content_type="image/png")
 @allow(*PARTIES)
 def get_image(query: dict[str, Any], case_id: UUID) -> Response:
-    """The film, re-encoded; `boxes=1` draws the suspicious regions in."""
+    """The film, re-encoded; `boxes=1` draws the suspicious regions and "not for diagnosis" in."""
     state, who = here(), actor()
     with state.record.look() as session:
         case = access.case(session, who, case_id)

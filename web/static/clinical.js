@@ -38,7 +38,7 @@ export function film(shown) {
         src: source(768),
         alt: t(drawn ? "film.alt_boxes" : "film.alt", { id }),
         width: image.width_px,
-        height: image.height_px,
+        height: image.height_px + (drawn ? image.width_px / 10 : 0), // its foot says what it is not for
       }),
     ),
     el(

@@ -209,7 +209,10 @@ def test_boxes_are_drawn_with_their_label_inside_the_film() -> None:
     film: Pixels = np.zeros((300, 400), np.uint8)
     boxes = [Box("Pleural_Thickening", 0.83, 350, 2, 399, 120), Box("Mass", 0.4, 50, 100, 150, 200)]
     drawn = xray.draw_boxes(film, boxes)
-    assert drawn.shape == (300, 400, 3)
+    assert drawn.shape == (340, 400, 3)
+    drawn, words = drawn[:300], drawn[300:]
+    for line in (words[:20], words[20:]):
+        assert 0.05 < (line > 128).mean() < 0.5, "English above, Korean below: not for diagnosis"
     yellow = (drawn[..., 0] > 200) & (drawn[..., 2] < 50)
     assert yellow[100, 50:150].all()
     assert yellow[100:200, 50].all()
