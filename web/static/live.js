@@ -18,6 +18,13 @@ const ageMs = (then) => Math.max(...clocks().map((now, i) => now - then[i]));
 
 const began = clocks();
 let heardAt = null; // last sign of life of any kind
+let missing = false; // there is more than the screen shows, whatever the stream says
+let askAgain = false; // a question of the page's own got no answer
+
+// A stream that beats proves nothing while questions stay without an answer, also the page's first.
+document.addEventListener("unanswered", () => {
+  missing = askAgain = true;
+});
 
 /** Note that the server answered: what is on the screen is as of now. */
 export function heard() {
@@ -68,9 +75,7 @@ export function follow({ onEvent, reload }) {
   let wasUnknown = false;
   let failures = 0;
   let polledAt = streamHeardAt;
-  let missing = false; // there is more than the screen shows, whatever the stream says
   let [wall, even] = clocks();
-  let askAgain = false; // a question of the page's own got no answer
 
   function take(entry) {
     if (entry.seq <= after) return; // a replay, or the other channel was quicker
@@ -164,11 +169,6 @@ export function follow({ onEvent, reload }) {
     if (jumped || (silent && ageMs(polledAt) >= POLL_MS)) poll();
     show();
   }
-
-  // A stream that beats proves nothing while questions stay without an answer.
-  document.addEventListener("unanswered", () => {
-    missing = askAgain = true;
-  });
 
   open();
   setInterval(look, LOOK_MS);
