@@ -312,4 +312,4 @@ if (linked) await openLinked();
 show();
 follow({ onEvent, reload });
 setInterval(() => unconfirmed.forEach((_, id) => fetchOffer(id)), 2000);
-setInterval(() => offers.size && show(), 15000); // "late" and "diverted" depend on the time
+setInterval(show, 15000); // "late", "diverted" and "muted" depend on the time

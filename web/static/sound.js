@@ -15,6 +15,8 @@ let levels = [];
 const mutedUntil = () => Number(localStorage.getItem(KEY) ?? 0);
 /** Whether somebody muted this screen. */
 export const muted = () => serverNow() < mutedUntil();
+/** Whether a new request makes no sound on this screen: muted, or not yet allowed to. */
+export const silent = () => muted() || !sounds();
 
 function tone() {
   const urgent = levels.some((level) => level <= ALWAYS);

@@ -7,14 +7,15 @@ export function sounds() {
   return context?.state === "running";
 }
 
-/** Let the first press anywhere allow sound; changed() hears of it. */
+/** Let any press allow sound, also again after a call took it away; changed() hears of both. */
 export function unlockSound(changed) {
   const unlock = () => {
     context ??= new AudioContext();
-    context.resume().then(changed);
+    context.onstatechange = changed;
+    context.resume();
   };
-  document.addEventListener("pointerdown", unlock, { once: true });
-  document.addEventListener("keydown", unlock, { once: true });
+  document.addEventListener("pointerdown", unlock);
+  document.addEventListener("keydown", unlock);
 }
 
 /** Play tones: [seconds from now, hertz] each. */
