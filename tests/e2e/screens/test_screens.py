@@ -16,6 +16,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e.conftest import Installation
 from tests.e2e.screens.rig import (
     LOCALES,
+    PHONE,
     SIZES,
     Screens,
     asked,
@@ -130,3 +131,23 @@ def test_the_rig_sees_what_is_wrong(screens: Screens) -> None:
     page.wait_for_timeout(200)  # the request has left
     with pytest.raises(AssertionError, match="elsewhere"):
         screens.close()
+
+
+@pytest.mark.parametrize("language", list(LOCALES))
+@pytest.mark.parametrize("path", ["/crew", "/er"])
+def test_on_a_small_phone_the_case_begins_in_the_first_third(
+    screens: Screens, installation: Installation, case_id: str, path: str, language: str
+) -> None:
+    who = "crew" if path == "/crew" else asked(installation, case_id)[0]
+    small = {**PHONE, "viewport": {"width": 360, "height": 640}}
+    page = screens.open(who, path, language=language, **small)
+    if path == "/er" and not page.locator(".case-card").is_visible():
+        page.locator(f'.row-button[data-id="{case_id}"]').click()
+    case = page.locator(f'article[data-key="{case_id}"], article[data-id="{case_id}"]')
+    expect(case).to_be_visible()
+    page.evaluate("scrollTo(0, 0)")
+    box = case.bounding_box()
+    assert box
+    assert box["y"] <= 640 / 3
+    assert too_wide(page) <= 0
+    expect(page.locator(".research")).to_be_in_viewport()
