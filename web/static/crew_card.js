@@ -80,6 +80,7 @@ function decision(shown) {
     { class: `decision decision-${shown.status}` },
     el("strong", t(shown.status === "assigned" ? "crew.acknowledge_hint" : "crew.going_to", { name: roomName(offer.emergency_room) })),
     goingTo(shown),
+    offer.reason && el("p", offer.reason),
     instructions(shown),
     offer.rank && el(
       "details.give-back",
@@ -134,15 +135,16 @@ export function counters(shown) {
 
 /** The ERs' telephones, nearest first: nobody has accepted. */
 export function phones(shown, rooms) {
-  const etas = new Map(shown.offers.map((o) => [o.emergency_room.id, o.eta_min ?? 999]));
-  const list = rooms
+  const far = ({ id }) => shown.offers.find((o) => o.emergency_room.id === id)?.eta_min ?? 999;
+  const nearest = rooms
     .filter((room) => room.phone)
-    .sort((a, b) => (etas.get(a.id) ?? 1000) - (etas.get(b.id) ?? 1000))
-    .slice(0, 6);
+    .sort((a, b) => far(a) - far(b))
+    .slice(0, 6)
+    .map((room) => el("li", el("a.button", { href: `tel:${room.phone}` }, `${roomName(room)} ${room.phone}`)));
   return el(
     "section.phone-card",
     el("strong", t("crew.phone_card")),
-    el("ul", list.map((room) => el("li", el("a.button", { href: `tel:${room.phone}` }, `${roomName(room)} ${room.phone}`)))),
+    el("ul", nearest),
     el("p.quiet", t("crew.phone_goes_on")),
   );
 }
