@@ -32,7 +32,7 @@ def rerank(session: Session, settings: Settings, case: Case, now: datetime) -> N
     rooms = [session.get_one(EmergencyRoom, offer.emergency_room_id) for offer in opened]
     ranked = {
         r.id: r
-        for r in asking.rank(session, settings, case, asking.facts(session, rooms, now), now)
+        for r in asking.rank(session, settings, case, asking.facts(session, case, rooms, now), now)
     }
     place = {id_: number for number, id_ in enumerate(ranked)}
     for number in {offer.round for offer in opened}:

@@ -25,7 +25,7 @@ from broker.lifecycle import (
 )
 from broker.settings import Settings
 from broker.tables import Case, EmergencyRoom, Offer
-from dispatch import beds, behaviour, directives, learning, notify, road_times, routing
+from dispatch import beds, behaviour, directives, learning, notify, refusals, road_times, routing
 from dispatch.access import GRANTING_OFFERS
 from dispatch.routing import Chosen, EmergencyCentreLevel, EmergencyRoomFacts, Ranked
 from dispatch.transition import Ended, tell_crew, tell_emergency_room
@@ -69,7 +69,7 @@ def ask_instead(session: Session, settings: Settings, case: Case, now: datetime)
     asked = _times_asked(session, case.id)
     fresh = [r for r in candidates(session, settings, case, now) if r.id not in asked]
     beside = session.scalars(select(EmergencyRoom).where(EmergencyRoom.id.in_(waiting))).all()
-    ranked = rank(session, settings, case, fresh + facts(session, beside, now), now)
+    ranked = rank(session, settings, case, fresh + facts(session, case, beside, now), now)
     chosen = routing.choose_beside(ranked, waiting)
     place = next_rank(session, case)
     new = ask(session, settings, case, chosen.rooms, now, first_rank=place, of_set=chosen)
@@ -158,14 +158,16 @@ def candidates(
             and room not in may
             and _may_be_asked_again(case, asked[room.id], said_no_before)
         ]
-    return facts(session, may, now)
+    return facts(session, case, may, now)
 
 
 def facts(
-    session: Session, rooms: Sequence[EmergencyRoom], now: datetime
+    session: Session, case: Case, rooms: Sequence[EmergencyRoom], now: datetime
 ) -> list[EmergencyRoomFacts]:
-    """ERs as the ranking sees them, with how they have answered so far."""
+    """ERs as a case's ranking sees them, with how they have answered, ever and in the last hour."""
     behaviours = learning.read(session, now)
+    lately = learning.lately(session, now, case.id)
+    needs = frozenset(Capability(need) for need in (case.triage or {}).get("needs", []))
     return [
         EmergencyRoomFacts(
             id=room.id,
@@ -180,6 +182,7 @@ def facts(
             accept_rate=expected.accept_rate,
             median_answer_s=expected.median_answer_s,
             offers_observed=expected.offers_observed,
+            refused_min=refusals.ages_min(lately.get(room.id, ()), needs, now),
             level=EmergencyCentreLevel(room.level),
         )
         for room in rooms

@@ -183,7 +183,7 @@ def _ask(
     """Ask a pinned ER in the present round; one that answered in it is asked in the next."""
     if _open_offer(session, case, room) is not None or _asked_in_round(session, case, room):
         return
-    ranked = asking.rank(session, settings, case, asking.facts(session, [room], now), now)
+    ranked = asking.rank(session, settings, case, asking.facts(session, case, [room], now), now)
     place = asking.next_rank(session, case)
     asking.tell_round(
         session, case, asking.ask(session, settings, case, ranked, now, first_rank=place)
@@ -197,7 +197,7 @@ def _offer_to(
     found = _open_offer(session, case, room)
     if found is not None:
         return found
-    (ranked,) = asking.rank(session, settings, case, asking.facts(session, [room], now), now)
+    (ranked,) = asking.rank(session, settings, case, asking.facts(session, case, [room], now), now)
     offer = Offer(
         case_id=case.id,
         emergency_room_id=room.id,

@@ -7,8 +7,9 @@ of offers costs the same as a day. What the counts mean is behaviour.py's; nothi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -17,12 +18,14 @@ from sqlalchemy.orm import Session
 
 from broker import database
 from broker.errors import LostRace
-from broker.lifecycle import OPEN_OFFERS, OfferStatus
+from broker.lifecycle import OPEN_OFFERS, DeclineReason, OfferStatus
 from broker.settings import Settings
 from broker.tables import AnswerCount, AnswerCountProgress, Case, Offer
-from dispatch import behaviour
+from dispatch import behaviour, refusals
 from dispatch.behaviour import ALL_HOURS, Behaviour, Counts, hour_of_week
+from dispatch.refusals import Answer
 from dispatch.transition import Ended
+from dispatch.triage import Capability
 
 SETTLES_AFTER_S = 1800.0
 """An offer older than this has ended, or says nothing more."""
@@ -80,18 +83,62 @@ def counted(settings: Settings, offer: Offer, settled_at: datetime | None, acuit
     if offer.assigned_by is not None:
         return Counts()  # the control room answered in its place
     if offer.decided_at is not None:
-        yes = (
-            offer.status in {OfferStatus.ACCEPTED, OfferStatus.ACCEPTED_WITH_DELAY}
-            or offer.ended_reason == Ended.PASSED_BY_CREW
-            or (offer.delay_min is not None and offer.status is not OfferStatus.REJECTED)
-        ) and offer.ended_reason != Ended.GIVEN_BACK
-        return behaviour.answered(_unscaled(settings, offer.decided_at - offer.offered_at), yes)
+        answered_in = _unscaled(settings, offer.decided_at - offer.offered_at)
+        yes = _said_yes(offer.status, offer.ended_reason, offer.delay_min)
+        return behaviour.answered(answered_in, yes)
     if offer.status in OPEN_OFFERS or offer.ended_reason == Ended.CONTROL_ROOM:
         return Counts()  # still open after so long the case is stuck; a veto says nothing
     waited = timedelta(seconds=settings.steps(acuity).unplaced_s)
     if offer.status is OfferStatus.WITHDRAWN and settled_at is not None:
         waited = min(waited, max(settled_at - offer.offered_at, timedelta()))
     return behaviour.silent(_unscaled(settings, waited))
+
+
+def lately(session: Session, now: datetime, besides: UUID) -> dict[UUID, list[Answer]]:
+    """How ERs answered offers of the last hour, those of one case left out: it knows its own.
+
+    Columns, no objects: it is asked for while a search holds its case.
+    """
+    rows = session.execute(
+        select(
+            *(Offer.emergency_room_id, Offer.case_id, Offer.decided_at, Offer.reason_code),
+            *(Offer.status, Offer.ended_reason, Offer.delay_min),
+        ).where(
+            Offer.offered_at >= now - timedelta(minutes=refusals.REMEMBERED_MIN),
+            Offer.decided_at.is_not(None),
+            Offer.assigned_by.is_(None),
+            Offer.case_id != besides,
+        )
+    ).all()
+    shared = {row.case_id for row in rows if row.reason_code in refusals.OF_WHO_SHARES_A_NEED}
+    needs = {
+        case: frozenset(Capability(need) for need in (judged or {}).get("needs", []))
+        for case, judged in _judged(session, shared)
+    }
+    found: dict[UUID, list[Answer]] = defaultdict(list)
+    for row in rows:
+        yes = _said_yes(row.status, row.ended_reason, row.delay_min)
+        reason = None if yes else row.reason_code or DeclineReason.OTHER
+        answer = Answer(row.decided_at, reason, needs.get(row.case_id, frozenset()))
+        found[row.emergency_room_id].append(answer)
+    return found
+
+
+def _judged(session: Session, cases: Set[UUID]) -> Iterable[tuple[UUID, Any]]:
+    """The triage of some cases."""
+    if not cases:
+        return ()
+    found = session.execute(select(Case.id, Case.triage).where(Case.id.in_(cases)))
+    return [(row[0], row[1]) for row in found]
+
+
+def _said_yes(status: OfferStatus, ended_reason: str | None, delay_min: int | None) -> bool:
+    """Whether the answer of an ER was a yes; one that gave the patient back said none."""
+    return (
+        status in {OfferStatus.ACCEPTED, OfferStatus.ACCEPTED_WITH_DELAY}
+        or ended_reason == Ended.PASSED_BY_CREW
+        or (delay_min is not None and status is not OfferStatus.REJECTED)
+    ) and ended_reason != Ended.GIVEN_BACK
 
 
 def read(session: Session, now: datetime) -> dict[UUID, Behaviour]:

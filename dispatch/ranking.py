@@ -20,7 +20,7 @@ from uuid import UUID
 
 import numpy as np
 
-from dispatch import travel
+from dispatch import refusals, travel
 from dispatch.behaviour import PRIOR, PRIOR_ACCEPT_RATE, PRIOR_ANSWER_RATE
 from dispatch.choice import Floats, Ints
 from dispatch.routing_facts import (
@@ -84,6 +84,7 @@ YES_PER_PATIENT_OVER = -0.1
 YES_LEAST_BEDS = -2.2
 YES_MISSING_CAPABILITY = -1.0  # each that is required; specialists missing is the first reason
 YES_ASKED_BEFORE = -1.0  # asking again seldom changes the answer
+YES_REFUSED = -1.0  # each fresh refusal of a comparable case: as much as a board that says no bed
 
 # Asked before in this case and not taken: asking again seldom changes the answer.
 ASKED_BEFORE_MIN = 15.0
@@ -259,7 +260,10 @@ def rank(
     answer = _filled([room.answer_rate for room in rooms], PRIOR.answer_rate)
     accept = _filled([room.accept_rate for room in rooms], PRIOR.accept_rate)
     median_s = _filled([room.median_answer_s for room in rooms], PRIOR.median_answer_s)
-    rate = answer * accept
+    refused = refusals.weights([room.refused_min for room in rooms])
+    accept_odds = np.log(np.clip(accept, 1e-6, 1 - 1e-6) / (1 - np.clip(accept, 1e-6, 1 - 1e-6)))
+    accept_odds = accept_odds + YES_REFUSED * refused
+    rate = answer / (1 + np.exp(-accept_odds))
     far_km = np.maximum(np.nan_to_num(distance_km) - FAR_KM, 0.0)
     away_min = np.where(np.isnan(eta_min) & (position is not None), UNKNOWN_TRAVEL_MIN, eta_min)
     parts: dict[Part, Floats] = {
@@ -280,7 +284,7 @@ def rank(
     required = np.array([bits(wanted)], dtype=np.int64) & ~has
     lacking = sum((required & BIT[capability]) != 0 for capability in wanted)
     log_odds = (
-        np.log(np.clip(accept, 1e-6, 1 - 1e-6) / (1 - np.clip(accept, 1e-6, 1 - 1e-6)))
+        accept_odds
         + trusted_odds
         + YES_MISSING_CAPABILITY * lacking
         + YES_ASKED_BEFORE * asked_before
@@ -346,6 +350,11 @@ class Explain:
         if self.yes_rate[i] < PRIOR_ANSWER_RATE * PRIOR_ACCEPT_RATE:
             yield RoutingReason(
                 RoutingReasonCode.SELDOM_ANSWERS, {"yes_percent": float(self.yes_rate[i]) * 100}
+            )
+        if room.refused_min:
+            yield RoutingReason(
+                RoutingReasonCode.REFUSED_LATELY,
+                {"times": len(room.refused_min), "age_min": room.refused_min[0]},
             )
         if self.parts[Part.LEVEL][i]:
             yield RoutingReason(

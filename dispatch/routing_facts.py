@@ -30,7 +30,8 @@ class EmergencyRoomFacts:
 
     beds_available: free beds, negative = over capacity, believed only with beds_at (aware).
     answer_rate: share of offers answered; accept_rate: share of those answers that were yes; both
-    as behaviour.py shrank them. Raises ValueError naming the emergency room and the field for NaN,
+    as behaviour.py shrank them. refused_min: minutes since each comparable refusal of the last hour
+    (refusals.py), newest first. Raises ValueError naming the emergency room and the field for NaN,
     infinite, naive or out-of-range values.
     """
 
@@ -47,6 +48,7 @@ class EmergencyRoomFacts:
     median_answer_s: float | None = None
     level: EmergencyCentreLevel = EmergencyCentreLevel.LOCAL_CENTRE
     offers_observed: float | None = None
+    refused_min: tuple[float, ...] = ()
     capability_bits: int = field(init=False, repr=False, compare=False)
     """The capabilities as one number: five thousand of them are compared at once."""
 
@@ -59,6 +61,8 @@ class EmergencyRoomFacts:
             check("accept_rate", self.accept_rate, 0, 1)
             check("median_answer_s", self.median_answer_s, 0)
             check("offers_observed", self.offers_observed, 0)
+            for age_min in self.refused_min:
+                check("refused_min", age_min, 0)
             if self.beds_at is not None:
                 check_aware("beds_at", self.beds_at)
         except ValueError as error:

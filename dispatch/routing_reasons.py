@@ -36,6 +36,7 @@ class RoutingReasonCode(StrEnum):
     BEDS_UNKNOWN = "beds_unknown"
     BEDS_STALE = "beds_stale"
     SELDOM_ANSWERS = "seldom_answers"
+    REFUSED_LATELY = "refused_lately"
     LEVEL_MISMATCH = "level_mismatch"
     ASKED_BEFORE = "asked_before"
     POSITION_UNKNOWN = "position_unknown"
@@ -79,6 +80,11 @@ ROUTING_REASON_TEXT: dict[RoutingReasonCode, dict[Language, str]] = {
     RoutingReasonCode.SELDOM_ANSWERS: {
         "en": "Says yes to about {yes_percent:.0f} % of offers",
         "ko": "요청 수용률 약 {yes_percent:.0f} %",
+    },
+    RoutingReasonCode.REFUSED_LATELY: {
+        "en": "Could not take comparable patients within the hour: {times}, the last "
+        "{age_min:.0f} min ago",
+        "ko": "최근 1시간 내 유사 환자 수용 곤란 {times}회, 마지막 {age_min:.0f}분 전",
     },
     RoutingReasonCode.LEVEL_MISMATCH: {
         "en": "Another centre level suits this urgency better (+{minutes:.0f} min)",

@@ -68,9 +68,8 @@ def ranking(case_id: UUID) -> list[dict[str, Any]]:
             for room in session.scalars(select(EmergencyRoom).where(EmergencyRoom.active))
         }
         said = {d.emergency_room_id: d for d in directives.of_case(session, case.id)}
-        ranked = asking.rank(
-            session, state.settings, case, asking.facts(session, [*rooms.values()], now), now
-        )
+        facts = asking.facts(session, case, [*rooms.values()], now)
+        ranked = asking.rank(session, state.settings, case, facts, now)
         return [
             {
                 "emergency_room": rooms[found.id],

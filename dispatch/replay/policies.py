@@ -11,12 +11,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from dispatch import behaviour, routing, travel
+from dispatch import behaviour, refusals, routing, travel
 from dispatch.behaviour import ALL_HOURS, Counts, hour_of_week
-from dispatch.replay.world import Call, Room, World
+from dispatch.replay.world import Call, Kind, Room, World
 from dispatch.routing import EmergencyRoomFacts
 
 ASKED_AT_A_TIME = 3
+REMEMBERED = 50
+"""No emergency room answers more often than this in an hour."""
 
 
 class Policy(StrEnum):
@@ -81,7 +83,7 @@ def pick(
         call.position,
         call.kind.needs,
         call.kind.acuity,
-        [facts(room, now, world, known) for room in (*rooms, *beside)],
+        [facts(room, call.kind, now, world, known) for room in (*rooms, *beside)],
         now=now,
         asked={} if beside else call.asked,
         wished=call.kind.wishes,
@@ -99,7 +101,7 @@ def pick(
     return [world.rooms[r.id.int - 1] for r in chosen]
 
 
-def facts(room: Room, now: datetime, world: World, odds: Odds) -> EmergencyRoomFacts:
+def facts(room: Room, kind: Kind, now: datetime, world: World, odds: Odds) -> EmergencyRoomFacts:
     """An emergency room as production's ranking sees it."""
     hour = odds.get((hour_of_week(now), room.id), Counts())
     expected = behaviour.estimate(hour, odds.get((ALL_HOURS, room.id), Counts()))
@@ -117,4 +119,7 @@ def facts(room: Room, now: datetime, world: World, odds: Odds) -> EmergencyRoomF
         accept_rate=expected.accept_rate,
         median_answer_s=expected.median_answer_s,
         level=room.level,
+        refused_min=refusals.ages_min(room.answered[-REMEMBERED:], frozenset(kind.needs), now)
+        if odds
+        else (),
     )

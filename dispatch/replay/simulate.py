@@ -22,6 +22,7 @@ from broker.settings import EscalationSteps, Settings
 from dispatch import behaviour, travel, triage
 from dispatch.behaviour import ALL_HOURS, Counts, hour_of_week
 from dispatch.news2 import Consciousness, VitalSigns
+from dispatch.refusals import Answer
 from dispatch.replay.policies import ASKED_AT_A_TIME, WAITING, Odds, Policy, pick
 from dispatch.replay.scenario import Parameters
 from dispatch.replay.world import Call, Kind, Process, Room, World, chance, place
@@ -251,7 +252,9 @@ class _City:
         if answer not in woken or search.over or call.room is not None:
             self._silent(search, room, offered)
             return
-        yes = self.world.says_yes(room, call, times)
+        reason = self.world.declines(room, call, times)
+        yes = reason is None
+        room.answered.append(Answer(self.world.now(), reason, frozenset(call.kind.needs)))
         self._learn(room, offered, behaviour.answered((self.env.now - offered) * 60, yes))
         self.answers += 1
         self.yes += yes
@@ -295,7 +298,7 @@ class _City:
             talk_min = self.p.call_median_min * dice.lognormvariate(0, self.p.call_sigma)
             yield self.env.timeout(talk_min if picked_up else 1.0)
             self.answers += picked_up
-            if picked_up and self.world.says_yes(room, call, times):
+            if picked_up and self.world.declines(room, call, times) is None:
                 self.yes += 1
                 call.room = room
             if self.env.now - began >= steps.unplaced_s / 60:

@@ -16,7 +16,9 @@ from uuid import UUID
 
 import simpy
 
+from broker.lifecycle import DeclineReason
 from dispatch import travel
+from dispatch.refusals import Answer
 from dispatch.replay.scenario import Parameters
 from dispatch.routing_facts import EmergencyCentreLevel
 from dispatch.travel import Position
@@ -62,6 +64,7 @@ class Room:
     closed: bool = False
     down_until: float = 0.0
     board: tuple[int, float] | None = None
+    answered: list[Answer] = field(default_factory=list)
     id: UUID = field(init=False)
 
     def __post_init__(self) -> None:
@@ -194,18 +197,22 @@ class World:
             return None
         return self._delay_min(dice)
 
-    def says_yes(self, room: Room, call: Call, times: int) -> bool:
-        """Its decision, as full as it is just now."""
-        p, free = self.p, room.bays - room.occupied
+    def declines(self, room: Room, call: Call, times: int) -> DeclineReason | None:
+        """Its decision, as full as it is just now: None is a yes."""
+        p, free, lacks = self.p, room.bays - room.occupied, self.lacks(room, call.kind)
         if room.closed:
-            return False
+            return DeclineReason.NO_ER_BED
         dice = chance(self.seed, "decide", call.number, room.number, times)
         odds = room.accept_rate
         if free <= 0:
             odds = p.accept_full_acuity_1 if call.kind.acuity == 1 else p.accept_full
         elif free <= 2:
             odds *= p.accept_last
-        return dice.random() < odds * p.accept_missing ** self.lacks(room, call.kind)
+        if dice.random() < odds * p.accept_missing**lacks:
+            return None
+        if free <= 0:
+            return DeclineReason.NO_ER_BED
+        return DeclineReason.NO_SPECIALIST if lacks else DeclineReason.OTHER
 
     def lacks(self, room: Room, kind: Kind) -> int:
         """How many needed capabilities are not there just now."""

@@ -15,7 +15,7 @@ from broker import database, events, logs, settings as settings_
 from broker.errors import BadSetting
 from broker.record import Record
 from broker.settings import Settings
-from broker.tables import BedFeed, EmergencyRoom
+from broker.tables import BedFeed, Case, EmergencyRoom
 from dispatch import asking, beds, egen
 from dispatch.egen import Egen, FeedFailed, QuotaSpent
 from dispatch.rules import Capability
@@ -253,8 +253,10 @@ def test_what_the_feed_says_of_capabilities_grows_old(loop: BedFeedLoop) -> None
     assert not {Capability.ECMO, Capability.BRONCHOSCOPY} & beds.capabilities(room, now)
     later = beds.capabilities(room, now + timedelta(hours=2))
     assert later == {Capability.ECMO, Capability.BRONCHOSCOPY}, "its own list rules again"
+    case_id = city.submit()
     with loop.record.read() as session:
-        (facts, *_) = asking.facts(session, [room], now)
+        case = session.get_one(Case, case_id)
+        (facts, *_) = asking.facts(session, case, [room], now)
     assert Capability.VENTILATOR in facts.capabilities
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from broker import database
 from broker.lifecycle import DeclineReason, DirectiveKind
-from broker.tables import AnswerCount, AnswerCountProgress
-from dispatch import assigning, behaviour, learning, offers, transport
+from broker.tables import AnswerCount, AnswerCountProgress, Case, EmergencyRoom
+from dispatch import asking, assigning, behaviour, learning, offers, transport
 from dispatch.behaviour import ALL_HOURS, Counts
 from dispatch.offers import Decision
 from tests.integration.city import City
@@ -155,3 +156,55 @@ def test_a_year_is_counted_in_small_steps(city: City):
     with city.record.read() as session:
         progress = session.get_one(AnswerCountProgress, 1)
         assert database.now(session) - progress.counted_until_at < timedelta(hours=6)
+
+
+def heard_lately(city: City, room: UUID, case_id: UUID) -> list[DeclineReason | None]:
+    with city.record.read() as session:
+        found = learning.lately(session, database.now(session), case_id)
+        return [answer.reason for answer in found.get(room, ())]
+
+
+def reasons(city: City, case_id: UUID, room: UUID) -> set[str]:
+    """Why an ER would stand where it stands for a case now."""
+    with city.record.read() as session:
+        case, row = session.get_one(Case, case_id), session.get_one(EmergencyRoom, room)
+        now = database.now(session)
+        facts = asking.facts(session, case, [row], now)
+        (ranked,) = asking.rank(session, city.settings, case, facts, now)
+        return {reason.code.value for reason in ranked.reasons}
+
+
+def test_a_refusal_of_the_last_hour_weighs_in_the_next_case_and_no_longer(city: City):
+    first_id, first = city.offered()
+    for offer in first:
+        city.decide(offer, Decision.REJECT, reason_code=DeclineReason.NO_ER_BED)
+    second_id, second = city.offered()
+    asked = {offer.emergency_room_id for offer in second}
+    assert asked - set(city.rooms[:3]), "one that has not refused goes before"
+    assert "refused_lately" in reasons(city, second_id, city.rooms[0])
+    assert "refused_lately" not in reasons(city, first_id, city.rooms[0]), "it knows its own"
+    city.let_pass(first_id, 3700)
+    assert "refused_lately" not in reasons(city, second_id, city.rooms[0])
+    _, third = city.offered()
+    assert [offer.emergency_room_id for offer in third] == list(city.rooms[:3])
+
+
+def test_of_the_last_hour_only_what_the_er_itself_answered_counts(city: City):
+    case_id, (offer, *_) = city.offered()
+    room = offer.emergency_room_id
+    city.decide(offer, Decision.REJECT, reason_code=DeclineReason.NO_ER_BED)
+    assigned_id, _ = city.offered()
+    assert heard_lately(city, room, assigned_id) == [DeclineReason.NO_ER_BED]
+    city.do(assigning.assign, city.settings, city.control, assigned_id, room, "agreed")
+    other_id, _ = city.offered()
+    assert heard_lately(city, room, other_id) == [DeclineReason.NO_ER_BED]
+    city.do(
+        *(assigning.direct, city.settings, city.control, other_id, room),
+        *(DirectiveKind.PIN, "promised by telephone"),
+    )
+    pinned = next(o for o in city.offers(other_id) if o.emergency_room_id == room)
+    city.decide(pinned, Decision.ACCEPT)
+    assert heard_lately(city, room, case_id) == [None]
+    last_id, _ = city.offered()
+    assert set(heard_lately(city, room, last_id)) == {DeclineReason.NO_ER_BED, None}
+    assert "refused_lately" not in reasons(city, last_id, room), "a yes shows that there was room"

@@ -249,6 +249,8 @@ def test_equal_scores_go_by_id() -> None:
         ({"median_answer_s": -1.0}, "median_answer_s"),
         ({"median_answer_s": math.inf}, "median_answer_s"),
         ({"offers_observed": -1}, "offers_observed"),
+        ({"refused_min": (3.0, math.nan)}, "refused_min"),
+        ({"refused_min": (-1.0,)}, "refused_min"),
         ({"beds_at": datetime(2026, 11, 22)}, "beds_at"),
     ],
 )
@@ -499,6 +501,22 @@ def test_what_makes_a_yes_likelier(better: dict[str, Any], worse: dict[str, Any]
         for known in (better, worse)
     ]
     assert chances[0] > chances[1]
+
+
+def test_a_refusal_of_the_last_hour_weighs_and_fades_and_hides_nobody() -> None:
+    ages: list[tuple[float, ...]] = [(), (55,), (20,), (1,), (1, 5), (1, 2, 3, 4), (1,) * 40]
+    ranked = [rank(HERE, (), 3, [room(refused_min=told)], now=NOW)[0] for told in ages]
+    yes = [r.yes_probability for r in ranked]
+    minutes = [r.parts[Part.ANSWER] for r in ranked]
+    assert yes == sorted(yes, reverse=True)
+    assert minutes == sorted(minutes)
+    assert yes[4] < yes[3] < yes[2] < yes[0]
+    assert yes[-1] == yes[-2] > 0.02, "past a few they say nothing new"
+    assert all(r.excluded_reason is None for r in ranked)
+    assert RoutingReasonCode.REFUSED_LATELY not in codes(ranked[0])
+    (told,) = (r for r in ranked[4].reasons if r.code is RoutingReasonCode.REFUSED_LATELY)
+    assert explain(told, "ko") == "최근 1시간 내 유사 환자 수용 곤란 2회, 마지막 1분 전"
+    assert "hour: 2, the last 1 min ago" in explain(told, "en")
 
 
 def test_a_hospital_registered_twice_is_asked_once_while_there_are_others() -> None:
