@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,9 +35,7 @@ def box(
     if module_database_url.startswith("postgresql"):
         postgres = request.getfixturevalue("postgres_server")
         assert isinstance(postgres, PostgresServer)
-    folder = server_folder / f"redis-{'pg' if postgres else 'lite'}"
-    folder.mkdir()
-    redis = RedisServer(folder)
+    redis = RedisServer(Path(tempfile.mkdtemp(prefix="redis-", dir=server_folder)))
     redis.start()
     try:
         with running_box(
