@@ -11,8 +11,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+import re
 from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 from flask import Blueprint, Response, request
@@ -25,6 +27,9 @@ blueprint = Blueprint("assets", __name__)
 
 FOLDER: Final = Path(__file__).parent / "static"
 FOREVER: Final = "public, max-age=31536000, immutable"
+PACKED: Final = 6
+"""gzip's level: 9 takes twice as long for our largest library and makes it 0.4 % smaller."""
+_IMPORT: Final = re.compile(r'^(?:import|export)\b[^;]*?from "\./([\w.]+)";', re.MULTILINE)
 TEXT: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
@@ -42,6 +47,31 @@ def version() -> str:
     for name, path in sorted(_files().items()):
         digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+@cache
+def scripts(first: str) -> tuple[str, ...]:
+    """A script of static/ and all that it imports at once, in order of names."""
+    found: set[str] = set()
+    waiting = [first]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += _IMPORT.findall((FOLDER / name).read_text(encoding="utf-8"))
+    return tuple(sorted(found))
+
+
+def head_start() -> None:
+    """Compress everything now, beside the first callers: none of them should wait for it."""
+
+    def pack() -> None:
+        # Small ones first: every page needs them, and others' libraries take a second.
+        for path in sorted(_files().values(), key=lambda path: path.stat().st_size):
+            if path.suffix in TEXT:
+                _compressed(path)
+
+    Thread(target=pack, name="assets", daemon=True).start()
 
 
 @blueprint.route("/assets/<fingerprint>/<path:name>")
@@ -74,7 +104,7 @@ def _files() -> dict[str, Path]:
 
 @cache
 def _compressed(path: Path) -> bytes:
-    return gzip.compress(content(path), mtime=0)
+    return gzip.compress(content(path), PACKED, mtime=0)
 
 
 @cache

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from web import assets, gunicorn_worker
 from web.gunicorn_worker import (
     post_fork as post_fork,
-    post_worker_init as post_worker_init,
     when_ready as when_ready,
     worker_exit as worker_exit,
 )
@@ -22,3 +24,9 @@ worker_tmp_dir = "/dev/shm"
 header_map = "drop"
 control_socket_disable = True
 accesslog = None
+
+
+def post_worker_init(worker: Any) -> None:
+    """As every worker, and with the pages' files in hand; gunicorn calls it by name."""
+    gunicorn_worker.post_worker_init(worker)
+    assets.head_start()

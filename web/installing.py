@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from typing import Final
 
 from flask import Blueprint, Response, render_template
@@ -21,7 +20,6 @@ blueprint = Blueprint("installing", __name__)
 
 STYLES: Final = ("tokens.css", "page.css", "case.css", "crew.css")
 ICONS: Final = ("icon.svg", "icon-192.png", "icon-512.png")
-_IMPORT: Final = re.compile(r'^(?:import|export)\b[^;]*?from "\./([\w.]+)";', re.MULTILINE)
 
 
 @blueprint.route("/crew/shell/<any(en, ko):language>")
@@ -35,7 +33,7 @@ def shell(language: str) -> str:  # web/language.py reads it from the request
 @public
 def service_worker() -> Response:
     """The script that keeps the shell and sends what waits when the network is back."""
-    files = [assets.address(name) for name in (*STYLES, *ICONS, *scripts("crew.js"))]
+    files = [assets.address(name) for name in (*STYLES, *ICONS, *assets.scripts("crew.js"))]
     shells = {code: f"/crew/shell/{code}" for code in language.LANGUAGES}
     digest = hashlib.sha256(f"{assets.version()} {language.version()}".encode())
     script = render_template(
@@ -79,16 +77,3 @@ def manifest() -> Response:
         ],
     }
     return Response(json.dumps(body, ensure_ascii=False), content_type="application/manifest+json")
-
-
-def scripts(first: str) -> list[str]:
-    """A script of static/ and all that it imports, in order of names."""
-    found: set[str] = set()
-    waiting = [first]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            text = (assets.FOLDER / name).read_text(encoding="utf-8")
-            waiting += _IMPORT.findall(text)
-    return sorted(found)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from web import assets
+from web import assets, pages
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "web" / "static"
@@ -62,6 +62,13 @@ def test_no_string_spans_lines(path: Path) -> None:
     assert set(re.findall(r"`[^`]*`", sent)) <= set(literals)
     assert len(sent) < len(text)
     assert not re.search(r"^(//|/\*|\*)", sent, re.MULTILINE), path.name
+
+
+def test_what_a_page_asks_early_is_what_its_script_asks() -> None:
+    """An address that differs would be asked for twice, and looked at once."""
+    for page, questions in pages.FIRST_QUESTIONS.items():
+        text = (STATIC / f"{page}.js").read_text("utf-8")
+        assert [q for q in questions if f'"{q.removeprefix("/api/v1")}"' not in text] == []
 
 
 def test_every_script_belongs_to_a_page() -> None:

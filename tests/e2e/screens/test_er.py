@@ -27,6 +27,22 @@ INK = """() => {
 }"""
 
 
+def test_a_page_asks_for_nothing_twice(screens: Screens, installation: Installation) -> None:
+    """What was asked early is what the script gets: a second look would be a second audit row."""
+    case_id = submit(installation)
+    read_by_ai(installation, case_id)
+    page = screens.context(asked(installation, case_id)[0]).new_page()
+    seen: list[str] = []
+    page.on("request", lambda request: seen.append(request.url))
+    page.goto("/er")
+    expect(page.locator("main")).to_contain_text(case_id[:8])
+    once = [url for url in seen if "/offers?open=true" in url or url.endswith("/emergency-rooms")]
+    assert len(once) == len(set(once)) == 2, once
+    scripts = [url for url in seen if url.endswith(".js")]
+    assert len(scripts) == len(set(scripts))
+    cancel(installation, case_id)
+
+
 def test_the_whole_film_opens_in_the_viewer(
     screens: Screens, installation: Installation, pictures: Path | None
 ) -> None:
