@@ -161,7 +161,7 @@ def test_a_page_without_compiled_words_says_how_to_make_them(
 ) -> None:
     monkeypatch.setattr(language.resources, "files", lambda _: tmp_path)
     with pytest.raises(BadSetting, match="make translations"):
-        language.english.__wrapped__()
+        language._by_key.__wrapped__()
 
 
 def test_every_text_has_the_same_gaps_in_both_languages() -> None:
