@@ -96,25 +96,46 @@ def identified_cases(actor: Actor) -> ColumnElement[bool]:
     """
     if actor.role is not Role.EMERGENCY_ROOM:
         return cases_visible_to(actor)
-    return Case.id.in_(
-        select(Offer.case_id).where(
-            Offer.emergency_room_id == actor.emergency_room_id,
-            Offer.status == OfferStatus.ACCEPTED,
-        )
-    )
+    accepted = _accepted_by(actor).where(Offer.case_id == Case.id)
+    return accepted.exists()
 
 
 def patients_visible_to(actor: Actor) -> ColumnElement[bool]:
-    """A WHERE clause over Patient: those with an identified case, also one of a merged patient."""
+    """A WHERE clause over Patient: those with an identified case, also one of a merged patient.
+
+    Asked of each patient by itself: for patients that something else has found.
+    """
     if actor.role is Role.CONTROL_ROOM or actor is SYSTEM:
         return true()
     if actor.role not in {Role.CREW, Role.EMERGENCY_ROOM}:
         return false()
     member = aliased(Patient)
-    return Patient.root_id.in_(
-        select(member.root_id)
+    return (
+        select(member.id)
         .join(Case, Case.patient_id == member.id)
-        .where(identified_cases(actor))
+        .where(member.root_id == Patient.root_id, identified_cases(actor))
+        .exists()
+    )
+
+
+def patients_of(actor: Actor) -> ColumnElement[bool]:
+    """The same patients, found from the actor's own cases: for a list of all that it may see."""
+    if actor.role not in {Role.CREW, Role.EMERGENCY_ROOM}:
+        return patients_visible_to(actor)
+    member = aliased(Patient)
+    roots = select(member.root_id).join(Case, Case.patient_id == member.id)
+    if actor.role is Role.CREW:
+        own = roots.where(cases_visible_to(actor))
+    else:
+        own = roots.where(Case.id.in_(_accepted_by(actor)))
+    return Patient.id.in_(own)
+
+
+def _accepted_by(actor: Actor) -> Select[UUID]:
+    """Ids of the cases that this ER accepted."""
+    return select(Offer.case_id).where(
+        Offer.emergency_room_id == actor.emergency_room_id,
+        Offer.status == OfferStatus.ACCEPTED,
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from broker import database, events
 from broker.errors import NotFound
-from broker.lifecycle import HELD_CASES, OPEN_OFFERS, OfferStatus, Role
+from broker.lifecycle import HELD_CASES, LIVE_CASES, OPEN_OFFERS, OfferStatus, Role
 from broker.tables import Case, EmergencyRoom, Offer
 from dispatch import access, advance, basis, beds, instructions, offers, outcome
 from dispatch.access import Actor
@@ -34,8 +34,12 @@ def list_offers(query: dict[str, Any]) -> list[dict[str, Any]]:
     with state.record.look() as session:
         wanted = select(Offer).where(access.offers_visible_to(who))
         if query["open"]:
+            # From the live cases on: an ER's own offers of years are many, live cases are few.
+            live = select(Case.id).where(Case.status.in_(LIVE_CASES))
             held = (Offer.status == OfferStatus.ACCEPTED) & Case.status.in_(HELD_CASES)
-            wanted = wanted.join(Offer.case).where(Offer.status.in_(OPEN_OFFERS) | held)
+            wanted = wanted.join(Offer.case).where(
+                Offer.case_id.in_(live), Offer.status.in_(OPEN_OFFERS) | held
+            )
         rows = session.scalars(wanted.order_by(Offer.offered_at.desc()).limit(query["limit"])).all()
         if query["cases"] and rows:
             ids = [str(offer.id) for offer in rows]

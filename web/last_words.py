@@ -15,10 +15,10 @@ TRACEBACK = "Traceback (most recent call last):"
 _BAD = re.compile(r"\[(ERROR|CRITICAL)\]|\b(error|fatal|cannot|can't|failed|refused)\b", re.I)
 
 
-def last_error(log: Path, since_byte: int = 0) -> str | None:
-    """The last error that was written behind `since_byte`, on one line; else the last line.
+def last_words(log: Path, since_byte: int = 0) -> tuple[str | None, str | None]:
+    """The last error and the last line that were written behind `since_byte`, one line each.
 
-    None when nothing was written.
+    None where there is none.
     """
     try:
         with log.open("rb") as file:
@@ -26,7 +26,7 @@ def last_error(log: Path, since_byte: int = 0) -> str | None:
             file.seek(max(since_byte if since_byte <= end else 0, end - TAIL_BYTES))
             lines = file.read().decode("utf-8", "replace").splitlines()
     except FileNotFoundError:
-        return None
+        return None, None
     lines = [line.rstrip() for line in lines if line.strip()]
     found, in_traceback = None, False
     for line in lines:
@@ -37,8 +37,7 @@ def last_error(log: Path, since_byte: int = 0) -> str | None:
                 found, in_traceback = line, False
         elif said := _said(line):
             found = said
-    found = found or (lines[-1].strip() if lines else None)
-    return found and found[:LONGEST]
+    return found and found[:LONGEST], lines[-1].strip()[:LONGEST] if lines else None
 
 
 def _said(line: str) -> str | None:

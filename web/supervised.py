@@ -28,7 +28,7 @@ from broker.parent import end_with
 from broker.record import Record
 from broker.settings import Settings
 from dispatch import egen, osrm, retention
-from web.last_words import last_error
+from web.last_words import last_words
 
 START_S = 120.0
 STOP_S = 20.0
@@ -252,9 +252,11 @@ class Supervisor:
     def _why(self, name: str) -> str:
         """What the logs of a part said last of what is wrong, and where they lie."""
         logs = sorted(self.logs.glob(f"{name}*.log"), key=lambda log: log.stat().st_mtime)
-        said = [last_error(log, self._logged_bytes.get(log, 0)) for log in reversed(logs)]
-        words = next((words for words in said if words), "nothing")
-        return f"; its log's last error: {words} (see {self.logs}/{name}*.log)"
+        said = [last_words(log, self._logged_bytes.get(log, 0)) for log in reversed(logs)]
+        error = next((error for error, _ in said if error), None)
+        line = next((line for _, line in said if line), "nothing")
+        words = f"its log's last error: {error}" if error else f"its log ends with: {line}"
+        return f"; {words} (see {self.logs}/{name}*.log)"
 
     def stop(self) -> None:
         """Stop every process that was started; what does not listen is killed."""

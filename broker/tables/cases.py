@@ -92,6 +92,7 @@ class Case(Base):
         UniqueConstraint("ambulance_id", "idempotency_key"),
         Index("ix_cases_status_deadline", "status", "deadline_at"),
         Index("ix_cases_received_at", "received_at"),
+        Index("ix_cases_ambulance_received", "ambulance_id", "received_at"),
         Index("ix_cases_patient_id", "patient_id"),
         CheckConstraint(
             "(deadline_at IS NULL) = (status IN ({}))".format(
@@ -264,6 +265,7 @@ class Offer(Base):
     __table_args__ = (
         UniqueConstraint("case_id", "emergency_room_id", "round"),
         Index("ix_offers_offered_at", "offered_at"),
+        Index("ix_offers_room_status", "emergency_room_id", "status"),
         Index(
             "uq_offers_one_accepted",
             "case_id",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 
 from broker import board, events, heartbeat, history, metrics, seals, timeline, trail
 from broker.lifecycle import ReadingKind
@@ -60,16 +60,21 @@ def sent(record: Record) -> Iterator[list[tuple[str, Any]]]:
         event.remove(record.engine, "before_cursor_execute", note)
 
 
+def plan_of(record: Record, statement: str, parameters: Any) -> list[str]:
+    """How SQLite would find the rows."""
+    with record.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return [row[3] for row in plan]
+
+
 def whole_tables(record: Record, statements: list[tuple[str, Any]]) -> dict[str, str]:
     """Growing tables that SQLite would read from end to end, with the statement."""
     found: dict[str, str] = {}
-    with record.engine.connect() as connection:
-        for statement, parameters in statements:
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            for row in plan:
-                table = re.match(r"SCAN (?:TABLE )?(\w+)", row[3])
-                if table and table[1] in GROWS:
-                    found[table[1]] = f"{row[3]}: {statement}"
+    for statement, parameters in statements:
+        for line in plan_of(record, statement, parameters):
+            table = re.match(r"SCAN (?:TABLE )?(\w+)", line)
+            if table and table[1] in GROWS:
+                found[table[1]] = f"{line}: {statement}"
     return found
 
 
@@ -181,6 +186,19 @@ def test_no_look_reads_a_whole_table(city: City, redis_url: str, use: Callable[[
         use(city, redis_url)
     assert len(statements) > 3
     assert whole_tables(city.record, statements) == {}
+
+
+def test_a_crews_newest_cases_are_not_sorted_out_of_its_past(city: City):
+    if city.record.engine.dialect.name != "sqlite":
+        pytest.skip("as above")
+    newest = (
+        select(Case).where(access.cases_visible_to(city.crew)).order_by(Case.received_at.desc())
+    )
+    with sent(city.record) as statements, city.record.read() as session:
+        session.scalars(newest.limit(25)).all()
+    plan = "".join(plan_of(city.record, *statements[-1]))
+    assert "ix_cases_ambulance_received" in plan
+    assert "TEMP B-TREE" not in plan
 
 
 def test_a_whole_table_would_be_seen(record: Record):

@@ -12,7 +12,7 @@ from broker import migrate
 from broker.settings import Settings
 from tests.conftest import IDENTITY_KEYS
 from web import supervised
-from web.last_words import last_error
+from web.last_words import last_words
 
 
 def test_parts_never_share_a_port(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_it_makes_its_own_identity_key_once_for_its_owner_only(tmp_path: Path) -
             "1:M # Fatal error, can't open config file\n",
             "1:M # Fatal error, can't open config file",
         ),
-        ("first\nlast\n\n", "last"),
+        ("first\nlast\n\n", None),
         ("", None),
     ],
 )
@@ -71,8 +71,9 @@ def test_the_last_error_of_a_log_is_told(tmp_path: Path, written: str, told: str
     log = tmp_path / "part.log"
     older = "ValueError: of another start\n"
     log.write_text(older + written)
-    assert last_error(log, len(older)) == told
-    assert last_error(tmp_path / "none.log") is None
+    lines = [line for line in written.splitlines() if line]
+    assert last_words(log, len(older)) == (told, lines[-1] if lines else None)
+    assert last_words(tmp_path / "none.log") == (None, None)
 
 
 def test_a_part_that_does_not_start_says_why(
