@@ -12,9 +12,12 @@ function reasons(board) {
   const bad = NOBODY.map((why) => board.waiting.filter((shown) => shown.why === why))
     .filter((cases) => cases.length)
     .map((cases) => t("operations.because_cases", { why: word("operations.why", cases[0].why), n: cases.length, age: short(longest(cases).waits_s) }));
-  if (!board.redis_answers) bad.push(t("operations.redis_down"));
+  // What an open alarm says, too, is said once: by the alarm, which somebody may take.
+  const told = new Set(board.alarms.filter((alarm) => alarm.code === "process_silent").map((alarm) => alarm.subject));
+  if (!board.redis_answers && !board.alarms.some((alarm) => alarm.code === "redis_silent")) bad.push(t("operations.redis_down"));
   for (const process of board.processes) {
-    if (!process.alive && worthShowing(process, board)) bad.push(t("operations.because_process", { name: process.name }));
+    const known = told.has(process.kind) || told.has(process.name);
+    if (!process.alive && !known && worthShowing(process, board)) bad.push(t("operations.because_process", { name: process.name }));
   }
   const warn = [];
   for (const alarm of board.alarms) {
