@@ -186,8 +186,8 @@ def test_a_redis_that_is_gone_or_frozen_is_a_pause(
             time.sleep(2.5)
             assert thread.is_alive()
             heal()
-            # As many bells as films wait; which film a bell names does not matter.
-            wait_for(lambda n=films: len(bells(client, Queue.CLASSIFY)) == n)
+            # As many bells as films wait, or more: the sweep may have rung again meanwhile.
+            wait_for(lambda n=films: len(bells(client, Queue.CLASSIFY)) >= n)
     finally:
         redis_server.thaw()
         relay.stop()
@@ -299,7 +299,10 @@ def test_a_network_that_cannot_be_loaded_leaves_its_child_alive(city: City):
 
 
 def _has_network(process: psutil.Process) -> bool:
-    return any("onnxruntime" in part.path for part in process.memory_maps())
+    try:
+        return any("onnxruntime" in part.path for part in process.memory_maps())
+    except psutil.NoSuchProcess:  # a short-lived one, or its remains
+        return False
 
 
 def test_a_pool_replaces_a_killed_child_at_once(worker):
