@@ -246,6 +246,24 @@ class PostgresServer:
             stop(self.process, signal.SIGINT)  # its fast shutdown: do not wait for clients
 
 
+@contextlib.contextmanager
+def database_in(folder: Path, backend: str, *, fsync: bool = False) -> Iterator[str]:
+    """GOLDENTIME_DATABASE_URL of an empty database that exists inside the `with`: "" for "sqlite",
+    or one of a PostgreSQL that is started in `folder`."""
+    if backend == "sqlite":
+        yield ""
+        return
+    place = folder / "pg"
+    place.mkdir(mode=0o700)
+    server = PostgresServer(place, fsync=fsync)
+    server.start()
+    try:
+        with server.database("bench") as url:
+            yield url
+    finally:
+        server.stop()
+
+
 def _postgres_bindir() -> Path:
     """Folder of initdb and postgres: Debian keeps them off PATH."""
     debian = sorted(

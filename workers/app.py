@@ -123,8 +123,13 @@ def _beat(sender: Any, **_: object) -> None:
 
     sender.timer.call_repeatedly(REAP_S, reap)
     children.take_stock()
-    # Celery collects garbage before it forks a child in a dead one's place: a tenth of a second
-    # over all that was imported. What lives by now lives as long as the pool: it is left out.
+
+
+@worker_ready.connect
+def _leave_imports_out_of_garbage(**_: object) -> None:
+    """Celery collects garbage before it forks a child in a dead one's place: a tenth of a second
+    over all that was imported. What lives by now lives as long as the pool, once is enough.
+    """
     gc.collect()
     gc.freeze()
 

@@ -7,7 +7,6 @@ into the run folder; a stopped run keeps the heads it has. Nothing here looks at
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,12 +20,12 @@ from tqdm import tqdm
 
 from models.training import checkpoint, film_copies, frozen, metrics, pixels
 from models.training.attention import AttentionHead, AttentionReader, main_directions
-from models.training.average import Average
 from models.training.config import AttentionConfig
+from models.training.descent import Descent
 from models.training.film_copies import Halves
 from models.training.folds import Floats, Result, folds_of, keep
 from models.training.readers_public import read
-from models.training.records import LABELS, TrainingError
+from models.training.records import LABELS
 from models.training.train_classifier import masked_loss, targets
 
 #: Films whose maps are reduced at once.
@@ -69,11 +68,15 @@ def fit(
     with torch.no_grad():
         share = torch.nanmean(aim, dim=0).nan_to_num(0.5).clamp(0.01, 0.99)
         head.whole.bias.copy_(torch.logit(share))
-    optimiser = torch.optim.AdamW(
-        head.parameters(), lr=config.rate, weight_decay=config.weight_decay
+    steps = max(len(wanted) // config.batch, 1)
+    descent = Descent(
+        head,
+        rate=config.rate,
+        weight_decay=config.weight_decay,
+        ema_decay=config.ema_decay,
+        steps=steps * config.epochs,
+        warm_steps=50,
     )
-    average = Average(head, config.ema_decay)
-    steps, done = max(len(wanted) // config.batch, 1), 0
     head.train()
     for _ in tqdm(range(config.epochs), desc=said, unit="epoch"):
         order = generator.permutation(len(wanted))
@@ -88,20 +91,8 @@ def fit(
                 other = torch.from_numpy(generator.permutation(len(chosen)))
                 given = part[..., None, None] * given + (1 - part)[..., None, None] * given[other]
                 true = part * true + (1 - part) * true[other]
-            for group in optimiser.param_groups:
-                fall = 0.5 * (1 + math.cos(math.pi * done / (steps * config.epochs)))
-                group["lr"] = config.rate * min(1.0, (done + 1) / 50) * fall
-            loss = masked_loss(head.judge(given)[0], true, None)
-            if not torch.isfinite(loss):
-                raise TrainingError("the loss is not a number: lower rate")
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(head.parameters(), 5.0)
-            optimiser.step()
-            average.update(head)
-            done += 1
-    head.load_state_dict(average.state)
-    head.eval()
+            descent.step(masked_loss(head.judge(given)[0], true, None))
+    descent.end()
 
 
 def _heads(

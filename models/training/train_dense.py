@@ -10,7 +10,6 @@ final test set.
 from __future__ import annotations
 
 import json
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,15 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from tqdm import tqdm
 
 from models import card as cards, xray
 from models.detector import Detector
 from models.training import checkpoint, detection_metrics, export_onnx, film_copies, frozen, pixels
-from models.training.average import Average
 from models.training.config import DenseConfig, write_config
 from models.training.dense import DenseDetector, DenseHead, answerable, loss_of
+from models.training.descent import Descent
 from models.training.film_copies import Copies
 from models.training.readers_public import read
 from models.training.records import Film, TrainingError
@@ -103,20 +101,20 @@ def fit(lesson: Lesson, rows: list[int], config: DenseConfig, seed: int, said: s
     present = torch.zeros(len(maps), count)
     for row in rows:
         present[row, lesson.labels[row]] = 1.0
-    optimiser = torch.optim.AdamW(
-        head.parameters(), lr=config.rate, weight_decay=config.weight_decay
+    steps = max(len(rows) // config.batch, 1)
+    descent = Descent(
+        head,
+        rate=config.rate,
+        weight_decay=config.weight_decay,
+        ema_decay=config.ema_decay,
+        steps=steps * config.epochs,
+        warm_steps=30,
     )
-    average = Average(head, config.ema_decay)
-    steps, done = max(len(rows) // config.batch, 1), 0
     for _ in tqdm(range(config.epochs), desc=said, unit="epoch"):
         order = generator.permutation(rows)
         for step in range(steps):
             chosen = order[step * config.batch : (step + 1) * config.batch]
             copy = generator.integers(0, config.copies, len(chosen))
-            share = done / (steps * config.epochs)
-            for group in optimiser.param_groups:
-                warm = min(1.0, (done + 1) / 30)
-                group["lr"] = config.rate * warm * 0.5 * (1 + math.cos(math.pi * share))
             given = np.stack([maps[r, c] for r, c in zip(chosen, copy, strict=True)])
             true = [wanted[int(r)][c] for r, c in zip(chosen, copy, strict=True)]
             loss = loss_of(
@@ -125,16 +123,8 @@ def fit(lesson: Lesson, rows: list[int], config: DenseConfig, seed: int, said: s
                 torch.stack([item[1] for item in true]),
                 present[chosen],
             )
-            if not torch.isfinite(loss):
-                raise TrainingError("the loss is not a number: lower rate")
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(head.parameters(), 5.0)
-            optimiser.step()
-            average.update(head)
-            done += 1
-    head.load_state_dict(average.state)
-    head.eval()
+            descent.step(loss)
+    descent.end()
     return head
 
 

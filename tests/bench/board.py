@@ -13,8 +13,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from broker.tables import (
     Reading,
     Sample,
 )
-from tests.servers import PostgresServer
+from tests.servers import database_in
 
 CHUNK = 2000
 SMALL = 2000
@@ -56,27 +55,11 @@ def main() -> None:
     for cases in (SMALL, options.cases):
         with tempfile.TemporaryDirectory(prefix="gt-board-") as folder:
             Path(folder).chmod(0o711)
-            with _address(Path(folder), options.database) as url:
+            with database_in(Path(folder), options.database) as url:
                 found[cases] = _measure(Settings(data_dir=Path(folder), database_url=url), cases)
     small, large = found.values()
     for name, seconds in large.items():
         print(f"{name:24} {seconds * 1000:8.1f} ms  x{seconds / max(small[name], 1e-4):.1f}")
-
-
-@contextmanager
-def _address(folder: Path, backend: str) -> Iterator[str]:
-    if backend == "sqlite":
-        yield ""
-        return
-    place = folder / "pg"
-    place.mkdir(mode=0o700)
-    server = PostgresServer(place)
-    server.start()
-    try:
-        with server.database("gt_board") as url:
-            yield url
-    finally:
-        server.stop()
 
 
 def _measure(settings: Settings, cases: int) -> dict[str, float]:

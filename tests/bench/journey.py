@@ -24,7 +24,7 @@ from broker.settings import Settings
 from models import card, phantom, xray
 from models.classifier import Classifier
 from models.detector import Detector
-from tests.servers import PostgresServer
+from tests.servers import database_in
 from web import cli, demo, supervised
 from web.supervised import Supervisor
 
@@ -75,21 +75,13 @@ def main() -> None:
 def _measure(
     folder: Path, database: str, films: Sequence[bytes], options: argparse.Namespace
 ) -> Figures:
-    url, server = "", None
-    if database == "postgresql":
-        place = folder / "pg"
-        place.mkdir(mode=0o700)
-        server = PostgresServer(place, fsync=True)
-        server.start()
-        server.execute('CREATE DATABASE "bench"')
-        url = server.url("bench")
     data = folder / database
     data.mkdir()
-    settings = supervised.settle(
-        Settings(data_dir=data, database_url=url, min_free_bytes=1),
-        first_port=8700,
-    )
-    try:
+    with database_in(folder, database, fsync=True) as url:
+        settings = supervised.settle(
+            Settings(data_dir=data, database_url=url, min_free_bytes=1),
+            first_port=8700,
+        )
         with supervised.running(settings) as supervisor:
             city = _City(settings)
             city.case(films[0])  # loads the networks
@@ -103,9 +95,6 @@ def _measure(
                 )
             rate = options.load / (time.monotonic() - began) * 60
             return Figures(alone, loaded, rate, cpu_per_case, _pss_mib(supervisor))
-    finally:
-        if server:
-            server.stop()
 
 
 class _City:

@@ -14,7 +14,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from dispatch.access import SYSTEM
 from tests.bench import copies
 from tests.integration.api.doors import CASE, Caller, House
 from tests.integration.city import City
-from tests.servers import PostgresServer, RedisServer
+from tests.servers import RedisServer, database_in
 from workers.upkeep import Upkeep
 
 FEW = 100
@@ -71,7 +70,7 @@ def _record(backend: str, cases: int, *, sealed: int) -> dict[str, float]:
         redis.folder.mkdir()
         redis.start()
         try:
-            with _address(folder, backend) as url:
+            with database_in(folder, backend) as url:
                 settings = Settings(
                     data_dir=folder / "data",
                     database_url=url,
@@ -86,22 +85,6 @@ def _record(backend: str, cases: int, *, sealed: int) -> dict[str, float]:
                 return _filled(settings, cases, sealed=sealed)
         finally:
             redis.stop()
-
-
-@contextmanager
-def _address(folder: Path, backend: str) -> Iterator[str]:
-    if backend == "sqlite":
-        yield ""
-        return
-    place = folder / "pg"
-    place.mkdir(mode=0o700)
-    server = PostgresServer(place)
-    server.start()
-    try:
-        with server.database("gt_year") as url:
-            yield url
-    finally:
-        server.stop()
 
 
 def _filled(settings: Settings, cases: int, *, sealed: int) -> dict[str, float]:
