@@ -124,7 +124,7 @@ def _take_turn(path: str) -> int:
         except BlockingIOError:
             if time.monotonic() > until:
                 os.close(handle)
-                raise DatabaseBusy(reason="writers queue") from None
+                raise DatabaseBusy("writers queue") from None
             time.sleep(TURN_POLL_S)
         else:
             return handle
@@ -144,12 +144,12 @@ def answering() -> Iterator[None]:
     except OperationalError as error:
         # SQLite's own name says more than the class: busy, locked, full disk, out of handles
         name = getattr(error.orig, "sqlite_errorname", None) or type(error.orig).__name__
-        raise DatabaseBusy(reason=name) from error
+        raise DatabaseBusy(name, error.orig) from error
     except PoolTimeout as error:
-        raise DatabaseBusy(reason="no connection left in the pool") from error
+        raise DatabaseBusy("no connection left in the pool") from error
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise DatabaseBusy(reason=type(error.orig).__name__) from error
+            raise DatabaseBusy(type(error.orig).__name__, error.orig) from error
         raise
 
 

@@ -209,6 +209,11 @@ class DatabaseBusy(GoldentimeError):
     code = "database_busy"
     status = 503
 
+    def __init__(self, reason: str, said: object = "") -> None:
+        super().__init__(reason=reason)
+        self.why = ": ".join(filter(None, (reason, *str(said).strip().splitlines()[:1])))
+        """For logs, never for clients: the reason and the first line of what the driver said."""
+
 
 class LeaseLost(GoldentimeError):
     """Another worker has taken over this reading."""

@@ -52,7 +52,7 @@ class Lookout:
             try:
                 self.look()
             except DatabaseBusy as error:
-                self._log.warning("the database is busy", action="lookout.busy", **error.extra)
+                self._log.warning("the database is busy", action="lookout.busy", why=error.why)
             except Exception:  # whatever failed, the next look must come; it is logged whole
                 self._log.exception("a look failed", action="lookout.error")
 

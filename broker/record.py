@@ -38,6 +38,11 @@ class Record:
         )
         self._poke = poke.Poker(settings)
 
+    def forked(self) -> None:
+        """In a child: leave the connections to the parent; the next unit opens its own."""
+        self._poke.close()
+        self.engine.dispose(close=False)
+
     def close(self) -> None:
         """Give the connections back."""
         self._poke.close()

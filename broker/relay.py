@@ -66,7 +66,7 @@ class Relay:
                 life.beat()
                 self.ring()
             except DatabaseBusy as error:
-                self._log.warning("the database is busy", action="relay.busy", **error.extra)
+                self._log.warning("the database is busy", action="relay.busy", why=error.why)
             except BROKER_ERRORS as error:
                 self._log.warning(
                     "Redis does not answer; the sweep rings again",

@@ -50,16 +50,23 @@ def refuse_unfit_files(options: Any, **_: object) -> None:
             inference.check_site_prevalence(chosen)
     except BadSetting as error:
         raise SystemExit(f"goldentime: {error}") from None  # Celery swallows exceptions here
+    if chosen.inference_threads == 1:
+        # A network without threads survives the fork: who steps into a dead child's place can read
+        # at once, and all children share one network's memory.
+        _warm()
+
+
+def _warm() -> None:
+    for kind in READS:
+        inference.warm(kind)
 
 
 @worker_process_init.connect
-def _forget_parent(**_: object) -> None:
+def _take_over(**_: object) -> None:
     if os.getpid() != MAIN:
         end_with(MAIN)
-    process().record.engine.dispose(close=False)  # a child must not use its parent's connections
-    process.cache_clear()
-    for kind in READS:
-        inference.warm(kind)  # the pool hands a child its first film when this is done
+        process().record.forked()
+    _warm()  # the pool hands a child its first film when this is done
 
 
 @worker_ready.connect
@@ -108,8 +115,10 @@ def _beat(sender: Any, **_: object) -> None:
                     name = f"{queue}@{mine.settings.node}:{os.getpid()}"
                     heartbeat.beat(session, name, queue, progress=ended > finished)
             finished = ended
-        except DatabaseBusy:
-            logs.logger().warning("no heartbeat: the database is busy", action="worker.busy")
+        except DatabaseBusy as error:
+            logs.logger().warning(
+                "no heartbeat: the database is busy", action="worker.busy", why=error.why
+            )
 
     beat()
     sender.timer.call_repeatedly(mine.settings.sweep_s, beat)

@@ -41,7 +41,7 @@ class BedFeedLoop:
                 if egen.configured(self.settings):
                     self.look()
             except DatabaseBusy as error:
-                self._log.warning("the database is busy", action="bed_feed.busy", **error.extra)
+                self._log.warning("the database is busy", action="bed_feed.busy", why=error.why)
             except Exception:  # what a stranger sent must not end the loop; it is logged whole
                 self._log.exception("the bed feed was not read", action="bed_feed.error")
 

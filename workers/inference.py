@@ -1,6 +1,6 @@
 """Tasks `classify` and `detect`: claim the most urgent film, read it, write what was found.
 
-The networks load on first use, once per child; nothing about cases is decided here.
+The networks load on first use, or before the pool forks (warm); nothing about cases is decided here.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def detect_film(mine: Process, claim: Claim) -> Outcome:
     return found, detector.card.identity(), dict(result.seconds)
 
 
-# onnxruntime is imported in the child only: threads that a parent started do not survive a fork.
+# Threads that a parent started do not survive a fork: workers/app.py says when a network may.
 @cache
 def _classifier(name: str, threads: int, site_prevalence: Path | None) -> Classifier:
     from models.classifier import Classifier

@@ -1,4 +1,8 @@
-"""What one worker child holds: settings, record, image store. Made on first use, after the fork."""
+"""What one worker process holds: settings, record, image store.
+
+A pool makes them, and each child that it forks takes them over with all that was learnt by then:
+SQL once compiled, settings once asked.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,16 @@ from broker.tuning import Tuned
 
 @dataclass(frozen=True)
 class Process:
-    """The child's own things."""
+    """A worker's things."""
 
     tuned: Tuned
     record: Record
     store: ImageStore
-    owner: str
-    """Name in leases."""
+
+    @property
+    def owner(self) -> str:
+        """This process's name in leases."""
+        return f"{self.settings.node}:{os.getpid()}"
 
     @property
     def settings(self) -> Settings:
@@ -31,7 +38,7 @@ class Process:
 
 @cache
 def process() -> Process:
-    """This child's things, made once."""
+    """This worker's things, made once."""
     settings = settings_.from_env()
     record = Record(settings)
-    return Process(Tuned(record), record, ImageStore(settings), f"{settings.node}:{os.getpid()}")
+    return Process(Tuned(record), record, ImageStore(settings))

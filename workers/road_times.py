@@ -57,7 +57,7 @@ class RoadTimesLoop:
                     self.look()
                 self._forget()
             except DatabaseBusy as error:
-                self._log.warning("the database is busy", action="road_times.busy", **error.extra)
+                self._log.warning("the database is busy", action="road_times.busy", why=error.why)
             except Exception:  # what a stranger sent must not end the loop; it is logged whole
                 self._log.exception("road times were not learnt", action="road_times.error")
 

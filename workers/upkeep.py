@@ -91,7 +91,7 @@ class Upkeep:
                 if time.monotonic() >= next_count and not self.count():
                     next_count = time.monotonic() + COUNT_EVERY_S
             except DatabaseBusy as error:
-                self._log.warning("the database is busy", action="upkeep.busy", **error.extra)
+                self._log.warning("the database is busy", action="upkeep.busy", why=error.why)
 
     def erase(self) -> int:
         """Erase identities whose time has come; none while the setting is off."""
@@ -186,7 +186,7 @@ class Upkeep:
                 for notification_id in due:
                     deliver(self.record, notification_id)
             except DatabaseBusy as error:
-                self._log.warning("the database is busy", action="upkeep.busy", **error.extra)
+                self._log.warning("the database is busy", action="upkeep.busy", why=error.why)
             except Exception:  # one broken case must not stop the others; it is logged whole
                 self._log.exception("a notification was not sent", action="upkeep.error")
 

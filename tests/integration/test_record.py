@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, select
@@ -73,6 +74,15 @@ def test_whoever_asks_is_told_before_it_stops_listening(
         record.again(unit)
     assert tries == 1
     record.again(unit)
+
+
+def test_the_log_says_why_and_a_client_is_not_told_more(record: Record):
+    nowhere = replace(record.settings, database_url="postgresql://nobody@127.0.0.1:1/none")
+    with closing(Record(nowhere)) as away, pytest.raises(DatabaseBusy) as busy:
+        with away.read() as session:
+            session.execute(select(1))
+    assert "127.0.0.1" in busy.value.why and "refused" in busy.value.why
+    assert busy.value.extra == {"reason": "OperationalError"}
 
 
 def looked(record: Record) -> list[str]:

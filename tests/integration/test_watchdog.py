@@ -112,7 +112,7 @@ def test_silence_while_the_record_was_away_does_not_count(
 
     def shaky(self: Watchdog) -> object:
         if next(looks) % 2:
-            raise DatabaseBusy(reason="test")
+            raise DatabaseBusy("test")
         return read(self)
 
     monkeypatch.setattr(Watchdog, "_read", shaky)

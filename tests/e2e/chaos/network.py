@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from broker.database import PARTITION
+
 CLONE_NEWNET = 0x40000000
 NAME = "gt-net"
 OURS, THEIRS = f"{NAME}0", f"{NAME}1"
@@ -41,7 +43,11 @@ class Network:
         self._thread.start()
 
     def path(self, name: str, server: str | tuple[str, int], port: int = 5000) -> tuple[str, int]:
-        """A new way to a server (Unix socket path, or host and port): the address to connect to."""
+        """A new way to a server (Unix socket path, or host and port): the address to connect to.
+
+        One with a Unix socket cannot see its clients vanish, so the listener does as it would: it
+        drops them after the time that we ask of PostgreSQL (database.PARTITION).
+        """
         number = len(self._paths)
         address = f"{SUBNET}.{number + 2}"
         _ip("-n", NAME, "addr", "add", f"{address}/24", "dev", THEIRS)
@@ -140,6 +146,7 @@ async def _serve(listener: socket.socket, server: str | tuple[str, int]) -> asyn
     async def passed_on(inside: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         try:
             if isinstance(server, str):
+                _drop_vanished(back.get_extra_info("socket"))
                 answers, outside = await asyncio.open_unix_connection(server)
             else:
                 answers, outside = await asyncio.open_connection(*server)
@@ -149,6 +156,17 @@ async def _serve(listener: socket.socket, server: str | tuple[str, int]) -> asyn
         await asyncio.gather(_pass(inside, outside), _pass(answers, back))
 
     return await asyncio.start_server(passed_on, sock=listener)
+
+
+def _drop_vanished(client: socket.socket) -> None:
+    for option, value in (
+        (socket.TCP_KEEPIDLE, PARTITION["keepalives_idle"]),
+        (socket.TCP_KEEPINTVL, PARTITION["keepalives_interval"]),
+        (socket.TCP_KEEPCNT, PARTITION["keepalives_count"]),
+        (socket.TCP_USER_TIMEOUT, PARTITION["tcp_user_timeout"]),
+    ):
+        client.setsockopt(socket.IPPROTO_TCP, option, value)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 async def _pass(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
