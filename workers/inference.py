@@ -1,6 +1,7 @@
 """Tasks `classify` and `detect`: claim the most urgent film, read it, write what was found.
 
-The networks load on first use, or before the pool forks (warm); nothing about cases is decided here.
+The networks load on first use, or before the pool forks (warm); nothing about cases is decided
+here.
 """
 
 from __future__ import annotations

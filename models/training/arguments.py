@@ -88,7 +88,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--fold", type=int, help="another fold than the YAML's")
     made.add_argument("--labels", required=True, help="a comma list, such as Hernia,Emphysema")
     made.add_argument("--count", type=int, default=200, help="films per label")
-    made.add_argument("--features-run", help="a classifier run whose features measure KID")
+    judges = made.add_mutually_exclusive_group()
+    judges.add_argument("--features-run", help="a classifier run whose features measure KID")
+    judges.add_argument(
+        "--features-of",
+        type=Path,
+        help="YAML of a ridge run: its frozen trunks' features measure KID, as the shipped network "
+        "sees films",
+    )
     made.add_argument("--out", type=Path, required=True)
     ship = command("ship", "turn finished runs into a weight with its card")
     ship.add_argument("kind", choices=("classifier", "detector"))

@@ -200,16 +200,22 @@ def _say(name: str, result: Result) -> None:
 
 
 def _synthesise(args: argparse.Namespace, data: Path) -> None:
-    from models.training.config import ClassifierConfig, GanConfig, read_config
+    from models.training.config import ClassifierConfig, GanConfig, RidgeConfig, read_config
     from models.training.finished import members
-    from models.training.train_gan import synthesise
+    from models.training.frozen import FrozenMaps, inits_of, parse_trunks
+    from models.training.train_gan import Judge, synthesise
 
     gan = read_config(args.config, GanConfig, fold=args.fold)
-    judge = None
+    judge: Judge | None = None
     if args.features_run:
         run = args.runs / args.features_run
         seen = read_config(run / f"fold{gan.fold}" / "config.yaml", ClassifierConfig)
-        (judge,) = members(run, [gan.fold], seen)
+        (member,) = members(run, [gan.fold], seen)
+        judge = member.eval().features
+    if args.features_of:
+        ridge = read_config(args.features_of, RidgeConfig)
+        trunks = parse_trunks(ridge.trunks)
+        judge = FrozenMaps(trunks, inits_of(ridge.init, len(trunks), data)).eval()
     written = synthesise(
         gan,
         args.runs / gan.name / f"fold{gan.fold}",

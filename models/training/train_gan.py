@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from tqdm import tqdm
 from models import xray
 from models.training import checkpoint, pixels
 from models.training.average import Average
-from models.training.backbones import FilmReader
 from models.training.config import GanConfig, begin
 from models.training.pggan import FIRST_PX, LATENT, Critic, Generator, gradient_penalty, levels
 from models.training.readers_public import read
@@ -202,14 +202,17 @@ def kid(real: NDArray[np.float64], made: NDArray[np.float64]) -> float:
     return inside(real) + inside(made) - 2 * float(kernel(real, made).mean())
 
 
-def features(model: FilmReader, images: pixels.Gray) -> NDArray[np.float64]:
-    """Mean-pooled features (N, D) of the project's own classifier."""
-    model.eval()
+Judge = Callable[[torch.Tensor], torch.Tensor]
+"""(B, 1, S, S) in [0, 1] → feature maps (B, planes, g, g) of a network that has learnt films."""
+
+
+def features(judge: Judge, images: pixels.Gray) -> NDArray[np.float64]:
+    """Mean-pooled features (N, planes) as the judge sees films."""
     out = []
     with torch.no_grad():
         for start in range(0, len(images), 32):
             films = torch.from_numpy(np.array(images[start : start + 32]))[:, None].float() / 255
-            out.append(model.features(films).mean(dim=(2, 3)).numpy())
+            out.append(judge(films).mean(dim=(2, 3)).numpy())
     return np.concatenate(out).astype(np.float64)
 
 
@@ -228,7 +231,7 @@ class Written:
 
 def synthesise(
     config: GanConfig, run: Path, labels: tuple[str, ...], count: int, out: Path, data: Path,
-    runs: Path, base: Path, judge: FilmReader | None = None,
+    runs: Path, base: Path, judge: Judge | None = None,
 ) -> Written:  # fmt: skip
     """Write `count` films per label with labels.csv (synthetic = 1), copies left out; a label's
     companions are drawn from real films that have it."""

@@ -122,9 +122,16 @@ def test_grow_resume_synthesise_and_train_with_it(
     assert train(["classifier", *data[:4], "--config", str(run)]) == 0
     result = json.loads((tmp_path / "mixed" / "fold0" / "result.json").read_text())
     assert result["films"]["more"] == len(made)
-    judged = ["--labels", "Hernia", "--count", "6", "--out", str(out), "--features-run", "mixed"]
-    assert train(["synthesise", *data, *judged]) == 0
-    assert re.search(r"KID -?\d+\.\d{4} \(real films held back: -?\d", capsys.readouterr().out)
+    trunks = tmp_path / "ridge.yaml"
+    trunks.write_text(yaml.safe_dump({"trunks": "tf_efficientnet_lite0@32"}))
+    made_again = ["--labels", "Hernia", "--count", "6", "--out", str(out)]
+    said = []
+    for judge in (["--features-run", "mixed"], ["--features-of", str(trunks)]):
+        assert train(["synthesise", *data, *made_again, *judge]) == 0
+        line = capsys.readouterr().out
+        assert re.search(r"KID -?\d+\.\d{4} \(real films held back: -?\d", line)
+        said.append(line)
+    assert said[0] != said[1]
 
 
 def test_a_grown_gan_goes_on_until_its_processor_time_is_spent(
