@@ -7,29 +7,25 @@ from __future__ import annotations
 
 import gc
 import os
-import time
 from typing import Any
 
 from celery.signals import celeryd_init, setup_logging, worker_process_init, worker_ready
-from celery.worker import state
-from redis.exceptions import ConnectionError as RedisLost
 
-from broker import heartbeat, logs, settings
+from broker import logs, settings
 from broker.celery_app import make_celery
-from broker.errors import BadSetting, DatabaseBusy
+from broker.errors import BadSetting
 from broker.lifecycle import ReadingKind
 from broker.parent import end_with
 from broker.queues import Task
 from dispatch import rules
 from workers import dispatching, inference
 from workers.children import Children
+from workers.life import Life
 from workers.process import process
 
 MAIN = os.getpid()
 READS: set[ReadingKind] = set()
 """What this worker reads, by the queues that it was started for."""
-MUTE_S = 10.0
-"""A child begins a task that it was handed within milliseconds."""
 REAP_S = 0.1
 """How often a pool looks for a child that ended."""
 
@@ -70,61 +66,12 @@ def _take_over(**_: object) -> None:
 
 
 @worker_ready.connect
-def _beat(sender: Any, **_: object) -> None:
-    """Sign of life from the worker's own event loop: it stops when the loop or the pool does."""
-    mine = process()
-    queues = [queue.name for queue in sender.task_consumer.queues]
-    waits_since: dict[str, float] = {}
-    finished = 0
-    deaf_since: float | None = None
-
-    def pool_is_mute() -> bool:
-        """A task lies with an idle pool, and no child begins it: they are frozen."""
-        idle = len(state.active_requests) < sender.pool.num_processes
-        waiting = set(state.reserved_requests) - set(state.active_requests) if idle else set()
-        now = time.monotonic()
-        since = {request.id: waits_since.get(request.id, now) for request in waiting}
-        waits_since.clear()
-        waits_since.update(since)
-        return any(now - began > MUTE_S for began in since.values())
-
-    def reconnect_if_deaf() -> None:
-        """No task is here, but Redis may hand out none: an acknowledgement was lost on the way."""
-        nonlocal deaf_since
-        deaf = not state.reserved_requests and not sender.task_consumer.channel.qos.can_consume()
-        now = time.monotonic()
-        deaf_since = (deaf_since or now) if deaf else None
-        if deaf_since and now - deaf_since >= MUTE_S:
-            deaf_since = None
-            # The event loop lets it through, and Celery's consumer starts with a new connection.
-            raise RedisLost("a message was never acknowledged, so Redis hands out no other")
-
-    def beat() -> None:
-        reconnect_if_deaf()
-        if pool_is_mute():
-            logs.logger().error(
-                "no child of the pool takes its task; no heartbeat until one does",
-                action="worker.mute",
-            )
-            return
-        nonlocal finished
-        ended = state.all_total_count[0] - len(state.active_requests)
-        try:
-            with mine.record.write() as session:
-                for queue in queues:
-                    name = f"{queue}@{mine.settings.node}:{os.getpid()}"
-                    heartbeat.beat(session, name, queue, progress=ended > finished)
-            finished = ended
-        except DatabaseBusy as error:
-            logs.logger().warning(
-                "no heartbeat: the database is busy", action="worker.busy", why=error.why
-            )
-
-    beat()
-    sender.timer.call_repeatedly(mine.settings.sweep_s, beat)
+def _look_after(sender: Any, **_: object) -> None:
+    """The pool's own event loop makes its sign of life and looks after its children."""
+    Life(process(), sender).start()
     # The pool hears of a child's end a moment before the kernel lets it be reaped, looks in vain,
     # and would look again after 5 s: all that time nobody reads (celery 5.7, issue 9588).
-    children = Children(mine, READS, lambda: sender.pool.info["processes"])
+    children = Children(process(), READS, lambda: sender.pool.info["processes"])
 
     def reap() -> None:
         sender.pool.maintain_pool()

@@ -124,33 +124,49 @@ def test_a_cut_is_a_pause(box: Box, crowd: Crowd, net: Network, what: str, long_
     assert max(backs) <= BACK_S
 
 
-def test_a_pool_cut_off_loses_its_lease_and_its_late_word(box: Box, crowd: Crowd, net: Network):
-    """It holds a film when its way to the record goes; another reads the film, once to effect."""
-    life = crowd.submit(pool.film(pool.Film.SLOW) + crowd.film()[-12:])
-    holder = box.wait(lambda: owner(box, life), "a worker at the film")
-    while psutil.Process(holder).ppid() != box.pid("classify"):  # the other pool was quicker
-        box.wait(lambda life=life: read(box, life), "its reading", 60)
+def test_a_pool_cut_off_loses_its_lease_and_its_late_word(
+    box: Box, crowd: Crowd, net: Network, long_run: bool
+):
+    """It holds a film when its way to the record goes; another reads the film, once to effect.
+
+    Redis still hands it bells, which it must leave to the other.
+    """
+    lives, rescues = [], []
+    for _ in range(5 if long_run else 1):
+        life = held_by(box, crowd, "classify")
+        box.strike("classify cut off")
+        net.cut("classify")
+        began = time.monotonic()
+        try:
+            box.wait(lambda life=life: read(box, life), "the rescue", 60)
+            rescues.append(round(time.monotonic() - began, 1))
+            time.sleep(pool.SLOW_S)  # it has read the film by now, and wants to say so
+        finally:
+            net.mend("classify")
+        time.sleep(pool.SLOW_S)
+        with box.record.read() as session:
+            row = (
+                session.query(Reading).filter_by(case_id=UUID(life.case_id), kind="classify").one()
+            )
+        assert row.attempt >= 2
+        box.heal()
+        lives.append(life)
+    print(f"a pool cut off: its film read elsewhere after {rescues} s")
+    assert max(rescues) <= 15
+    for life in lives:
+        crowd.offers(life)
+    truth.no_effect_twice(box, lives)
+    truth.holds(box)
+
+
+def held_by(box: Box, crowd: Crowd, part: str) -> Life:
+    """A case whose film a child of that pool, and not the other's, reads slowly just now."""
+    while True:
         life = crowd.submit(pool.film(pool.Film.SLOW) + crowd.film()[-12:])
         holder = box.wait(lambda life=life: owner(box, life), "a worker at the film")
-    box.strike("classify cut off")
-    net.cut("classify")
-    began = time.monotonic()
-    try:
-        box.wait(lambda: read(box, life), "the rescue", 60)
-        rescued_s = time.monotonic() - began
-        time.sleep(pool.SLOW_S)  # it has read the film by now, and wants to say so
-    finally:
-        net.mend("classify")
-    time.sleep(pool.SLOW_S)
-    with box.record.read() as session:
-        row = session.query(Reading).filter_by(case_id=UUID(life.case_id), kind="classify").one()
-    print(f"a pool cut off: its film read elsewhere after {rescued_s:.1f} s, attempt {row.attempt}")
-    assert row.attempt >= 2
-    assert rescued_s <= 15
-    crowd.offers(life)
-    truth.no_effect_twice(box, [life])
-    box.heal()
-    truth.holds(box)
+        if psutil.Process(holder).ppid() == box.pid(part):
+            return life
+        box.wait(lambda life=life: read(box, life), "its reading", 60)
 
 
 class Afar:
