@@ -19,7 +19,7 @@ from uuid import UUID
 import psutil
 import pytest
 import redis
-from sqlalchemy import select, update
+from sqlalchemy import make_url, select, update
 
 from broker import database, events, hints
 from broker.imagestore import ImageStore
@@ -28,7 +28,7 @@ from broker.queues import Queue
 from broker.record import Record
 from broker.relay import WAKE_CHANNEL, Relay
 from broker.settings import Settings
-from broker.tables import Reading
+from broker.tables import Heartbeat, Reading
 from broker.tuning import Tuned
 from dispatch.reading import Claim
 from tests.integration.city import City
@@ -301,6 +301,33 @@ def test_a_network_that_cannot_be_loaded_leaves_its_child_alive(city: City):
         (child,) = pool.children()
         time.sleep(1)
         assert [c.pid for c in pool.children()] == [child.pid]
+
+
+def test_a_pool_that_cannot_reach_the_record_leaves_its_bells_to_others(
+    city: City, relay: Relay, client, request: pytest.FixtureRequest
+):
+    if city.record.engine.dialect.name != "postgresql":
+        pytest.skip("whoever can open SQLite's file reaches the record")
+    server = request.getfixturevalue("postgres_server")
+    server.execute("CREATE ROLE pool LOGIN SUPERUSER")
+    log = city.folder / "worker.log"
+    url = make_url(city.settings.database_url).set(username="pool")
+    try:
+        with running(city, Queue.CLASSIFY, GOLDENTIME_DATABASE_URL=str(url)):
+            wait_for(lambda: city.do(lambda session: session.query(Heartbeat).count()), 60)
+            server.execute("ALTER ROLE pool NOLOGIN")
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'pool'"
+            )
+            wait_for(lambda: "no bells" in log.read_text(), 30)
+            city.submit_film(readings=[ReadingKind.CLASSIFY])
+            assert relay.ring() == 1
+            time.sleep(2.5)  # a pool that listens takes it at once
+            assert client.llen("goldentime:classify") == 1
+            server.execute("ALTER ROLE pool LOGIN")
+            wait_for(lambda: client.llen("goldentime:classify") == 0)
+    finally:
+        server.execute("DROP ROLE pool")
 
 
 def _has_network(process: psutil.Process) -> bool:
