@@ -21,7 +21,7 @@ from dispatch import asking, routing
 
 CLEARLY_BETTER_MIN = 10.0
 """Expected minutes to a confirmed bed that one more ER must save: more than one failed round
-(ranking.FAILED_OFFER_MIN), so that noise in the figures asks nobody."""
+(weights.FAILED_OFFER_MIN), so that noise in the figures asks nobody."""
 
 
 def rerank(session: Session, settings: Settings, case: Case, now: datetime) -> None:

@@ -6,7 +6,7 @@ that travel, missing capabilities, doubtful bed figures and slow answers can be 
 Nothing hides an emergency room but its own diversion, or a person's veto. Whom to ask is
 routing.py's.
 
-The weights are assumptions by judgement until outcomes have been measured; each says why.
+The weights are weights.py's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from uuid import UUID
 
 import numpy as np
 
-from dispatch import refusals, travel
+from dispatch import refusals, travel, weights
 from dispatch.behaviour import PRIOR, PRIOR_ACCEPT_RATE, PRIOR_ANSWER_RATE
 from dispatch.choice import Floats, Ints
 from dispatch.routing_facts import (
@@ -34,80 +34,6 @@ from dispatch.routing_facts import (
 from dispatch.routing_reasons import Part, RoutingReason, RoutingReasonCode
 from dispatch.travel import Position, Travel, TravelSource
 from dispatch.triage import Capability
-
-# Travel. Minutes on the road are minutes without a physician: for the dying patient each counts
-# three times, because a bed or a specialist can be found after resuscitation has begun: ten minutes
-# further for the free bed instead of a full resuscitation room nearby must not win.
-TRAVEL_WEIGHT: dict[int, float] = {1: 3.0, 2: 1.5, 3: 1.0, 4: 1.0, 5: 1.0}
-# Beyond this a crew leaves its district uncovered; soft, so that the countryside has candidates.
-FAR_KM = 30.0
-FAR_MIN_PER_KM = 1.0
-
-# Capability that is missing: the expected share of a second transfer (about an hour in all with
-# call, ambulance and hand-over) that its lack brings about.
-MISSING_CAPABILITY_MIN: dict[Capability, float] = {
-    Capability.THORACIC_SURGERY: 20.0,  # a drain can be placed elsewhere, surgery cannot
-    Capability.THORACIC_ICU: 12.0,  # a general ICU bridges the first hours
-    Capability.GENERAL_ICU: 20.0,  # no ICU means transfer within the hour
-    Capability.VENTILATOR: 25.0,  # cannot be bridged by hand for long
-    Capability.BRONCHOSCOPY: 12.0,  # urgent, seldom within the hour
-    Capability.CT: 15.0,  # every doubtful chest needs it
-    Capability.INTERVENTIONAL_RADIOLOGY: 20.0,  # bleeding does not wait
-    Capability.CARDIOLOGY: 20.0,  # reperfusion and assist devices
-    Capability.ECMO: 25.0,  # only few centres, transfer on ECMO is slow
-    Capability.NEGATIVE_PRESSURE_ROOM: 8.0,  # a single room with masks bridges
-    Capability.OPERATING_ROOM: 20.0,  # surgery means transfer
-    Capability.PAEDIATRIC_EMERGENCY: 20.0,  # staff without practice with children decline
-}
-# Wished, not required: it is used in about one case of four, so its lack costs a quarter.
-WISHED_SHARE = 0.25
-
-# Beds. A figure is believed half after a quarter of an hour: the feed is meant to be refreshed at
-# least four times an hour, so an older one is already late.
-BED_HALF_LIFE_MIN = 15.0
-CLOCK_SKEW_MIN = 2.0  # a figure from further in the future is not believed at all
-LAST_BED_MIN = 4.0  # one bed left, likely gone on arrival; shared out: n beds cost 4/n
-UNKNOWN_BEDS_MIN = 10.0  # between a free bed and none; what every figure decays to
-NO_BED_MIN = 20.0  # boarding in the corridor, or a bounce
-OVER_CAPACITY_MIN_PER_PATIENT = 2.0  # each patient who already waits for a bed comes first
-OVER_CAPACITY_MOST_MIN = 20.0  # past ten waiting, one more says nothing new
-
-# Answers. What is lost when this emergency room stays silent or says no: about one round.
-FAILED_OFFER_MIN = 6.0
-
-# How facts move the log-odds of a yes; the bed figure only as far as it is trusted. By judgement.
-PLENTY_OF_BEDS = 3
-YES_PLENTY_OF_BEDS = 0.6
-YES_FEW_BEDS = 0.2
-YES_NO_BED = -1.2
-YES_PER_PATIENT_OVER = -0.1
-YES_LEAST_BEDS = -2.2
-YES_MISSING_CAPABILITY = -1.0  # each that is required; specialists missing is the first reason
-YES_ASKED_BEFORE = -1.0  # asking again seldom changes the answer
-YES_REFUSED = -1.0  # each fresh refusal of a comparable case: as much as a board that says no bed
-
-# Asked before in this case and not taken: asking again seldom changes the answer.
-ASKED_BEFORE_MIN = 15.0
-
-# An emergency room without a usable position: further than any in a city, nearer than none.
-UNKNOWN_TRAVEL_MIN = 45.0
-
-# About 4 km in Korea: emergency rooms that share walk-ins fill together.
-NEIGHBOURHOOD_DEGREES = (0.04, 0.05)
-SAME_PLACE_DEGREES = 1e-4  # 10 m: one hospital that is registered twice
-
-
-# Severe cases belong to the higher levels, mild ones leave those free (Korean delivery policy).
-LEVEL_SEVERE_MIN: dict[EmergencyCentreLevel, float] = {
-    EmergencyCentreLevel.REGIONAL: 0.0,
-    EmergencyCentreLevel.LOCAL_CENTRE: 2.0,
-    EmergencyCentreLevel.LOCAL: 8.0,
-}
-LEVEL_MILD_MIN: dict[EmergencyCentreLevel, float] = {
-    EmergencyCentreLevel.REGIONAL: 6.0,
-    EmergencyCentreLevel.LOCAL_CENTRE: 2.0,
-    EmergencyCentreLevel.LOCAL: 0.0,
-}
 
 
 @dataclass(frozen=True)
@@ -225,7 +151,7 @@ def rank(
     order of the input never matters. Raises ValueError for an acuity outside 1-5, a naive `now`, a
     negative count or an id that occurs twice.
     """
-    if acuity not in TRAVEL_WEIGHT:
+    if acuity not in weights.TRAVEL_WEIGHT:
         raise ValueError(f"acuity: {acuity!r} is not one of 1 to 5")
     check_aware("now", now)
     times_asked = dict(asked or {})
@@ -252,30 +178,32 @@ def rank(
             asked_before[index[id_.int]] = count
     has = np.array([room.capability_bits for room in rooms], dtype=np.int64)
     missing_min = np.zeros(len(rooms))
-    for capabilities, share in ((wanted, 1.0), (wishes, WISHED_SHARE)):
+    for capabilities, share in ((wanted, 1.0), (wishes, weights.WISHED_SHARE)):
         for capability in capabilities:
             lacks = (has & BIT[capability]) == 0
-            missing_min += lacks * (share * MISSING_CAPABILITY_MIN[capability])
+            missing_min += lacks * (share * weights.MISSING_CAPABILITY_MIN[capability])
     beds_min, trusted_odds = _beds(rooms, now)
     answer = _filled([room.answer_rate for room in rooms], PRIOR.answer_rate)
     accept = _filled([room.accept_rate for room in rooms], PRIOR.accept_rate)
     median_s = _filled([room.median_answer_s for room in rooms], PRIOR.median_answer_s)
     refused = refusals.weights([room.refused_min for room in rooms])
     accept_odds = np.log(np.clip(accept, 1e-6, 1 - 1e-6) / (1 - np.clip(accept, 1e-6, 1 - 1e-6)))
-    accept_odds = accept_odds + YES_REFUSED * refused
+    accept_odds = accept_odds + weights.YES_REFUSED * refused
     rate = answer / (1 + np.exp(-accept_odds))
-    far_km = np.maximum(np.nan_to_num(distance_km) - FAR_KM, 0.0)
-    away_min = np.where(np.isnan(eta_min) & (position is not None), UNKNOWN_TRAVEL_MIN, eta_min)
+    far_km = np.maximum(np.nan_to_num(distance_km) - weights.FAR_KM, 0.0)
+    away_min = np.where(
+        np.isnan(eta_min) & (position is not None), weights.UNKNOWN_TRAVEL_MIN, eta_min
+    )
     parts: dict[Part, Floats] = {
-        Part.TRAVEL: TRAVEL_WEIGHT[acuity] * np.nan_to_num(away_min),
-        Part.FAR: far_km * FAR_MIN_PER_KM,
+        Part.TRAVEL: weights.TRAVEL_WEIGHT[acuity] * np.nan_to_num(away_min),
+        Part.FAR: far_km * weights.FAR_MIN_PER_KM,
         Part.CAPABILITIES: missing_min,
         Part.BEDS: beds_min,
         # A yes is never worse than none, however late.
-        Part.ANSWER: rate * np.minimum(median_s / 60, FAILED_OFFER_MIN)
-        + (1 - rate) * FAILED_OFFER_MIN,
+        Part.ANSWER: rate * np.minimum(median_s / 60, weights.FAILED_OFFER_MIN)
+        + (1 - rate) * weights.FAILED_OFFER_MIN,
         Part.LEVEL: np.array([_level_min(room.level, acuity) for room in rooms]),
-        Part.ASKED_BEFORE: asked_before * ASKED_BEFORE_MIN,
+        Part.ASKED_BEFORE: asked_before * weights.ASKED_BEFORE_MIN,
     }
     expected_min = np.zeros(len(rooms))
     for minutes in parts.values():
@@ -286,8 +214,8 @@ def rank(
     log_odds = (
         accept_odds
         + trusted_odds
-        + YES_MISSING_CAPABILITY * lacking
-        + YES_ASKED_BEFORE * asked_before
+        + weights.YES_MISSING_CAPABILITY * lacking
+        + weights.YES_ASKED_BEFORE * asked_before
     )
     in_time: Floats = np.ones(len(rooms))
     if answer_within_s is not None:
@@ -328,9 +256,9 @@ class Explain:
             yield RoutingReason(RoutingReasonCode.POSITION_UNKNOWN)
         elif math.isnan(self.distance_km[i]):
             yield RoutingReason(
-                RoutingReasonCode.ER_POSITION_UNKNOWN, {"minutes": UNKNOWN_TRAVEL_MIN}
+                RoutingReasonCode.ER_POSITION_UNKNOWN, {"minutes": weights.UNKNOWN_TRAVEL_MIN}
             )
-        elif self.distance_km[i] > FAR_KM:
+        elif self.distance_km[i] > weights.FAR_KM:
             yield RoutingReason(
                 RoutingReasonCode.FAR,
                 {
@@ -340,11 +268,11 @@ class Explain:
             )
         for code, capabilities, share in (
             (RoutingReasonCode.MISSING_CAPABILITY, self.needs, 1.0),
-            (RoutingReasonCode.MISSING_WISH, self.wishes, WISHED_SHARE),
+            (RoutingReasonCode.MISSING_WISH, self.wishes, weights.WISHED_SHARE),
         ):
             for capability in capabilities:
                 if capability not in room.capabilities:
-                    minutes = share * MISSING_CAPABILITY_MIN[capability]
+                    minutes = share * weights.MISSING_CAPABILITY_MIN[capability]
                     yield RoutingReason(code, {"capability": capability.value, "minutes": minutes})
         yield from _bed_reasons(room, self.now)
         if self.yes_rate[i] < PRIOR_ANSWER_RATE * PRIOR_ACCEPT_RATE:
@@ -389,17 +317,23 @@ def _beds(rooms: Sequence[EmergencyRoomFacts], now: datetime) -> tuple[Floats, F
     moves the log-odds of a yes."""
     beds = np.array([room.beds_available for room in rooms], dtype=np.float64)
     age_min = np.array([_age_min(room, now) for room in rooms])
-    believed = ~np.isnan(beds) & (age_min >= -CLOCK_SKEW_MIN)
+    believed = ~np.isnan(beds) & (age_min >= -weights.CLOCK_SKEW_MIN)
     beds = np.where(believed, beds, 0.0)
-    trust = np.where(believed, 0.5 ** (np.maximum(age_min, 0.0) / BED_HALF_LIFE_MIN), 0.0)
-    over_min = np.minimum(-beds * OVER_CAPACITY_MIN_PER_PATIENT, OVER_CAPACITY_MOST_MIN)
-    figure_min = np.where(beds > 0, LAST_BED_MIN / np.maximum(beds, 1.0), NO_BED_MIN + over_min)
+    trust = np.where(believed, 0.5 ** (np.maximum(age_min, 0.0) / weights.BED_HALF_LIFE_MIN), 0.0)
+    over_min = np.minimum(
+        -beds * weights.OVER_CAPACITY_MIN_PER_PATIENT, weights.OVER_CAPACITY_MOST_MIN
+    )
+    figure_min = np.where(
+        beds > 0, weights.LAST_BED_MIN / np.maximum(beds, 1.0), weights.NO_BED_MIN + over_min
+    )
     odds = np.where(
         beds > 0,
-        np.where(beds >= PLENTY_OF_BEDS, YES_PLENTY_OF_BEDS, YES_FEW_BEDS),
-        np.maximum(YES_NO_BED - beds * YES_PER_PATIENT_OVER, YES_LEAST_BEDS),
+        np.where(beds >= weights.PLENTY_OF_BEDS, weights.YES_PLENTY_OF_BEDS, weights.YES_FEW_BEDS),
+        np.maximum(
+            weights.YES_NO_BED - beds * weights.YES_PER_PATIENT_OVER, weights.YES_LEAST_BEDS
+        ),
     )
-    return trust * figure_min + (1 - trust) * UNKNOWN_BEDS_MIN, trust * odds
+    return trust * figure_min + (1 - trust) * weights.UNKNOWN_BEDS_MIN, trust * odds
 
 
 def _age_min(room: EmergencyRoomFacts, now: datetime) -> float:
@@ -408,7 +342,7 @@ def _age_min(room: EmergencyRoomFacts, now: datetime) -> float:
 
 def _bed_reasons(room: EmergencyRoomFacts, now: datetime) -> Iterator[RoutingReason]:
     beds, age_min = room.beds_available, _age_min(room, now)
-    if beds is None or not age_min >= -CLOCK_SKEW_MIN:
+    if beds is None or not age_min >= -weights.CLOCK_SKEW_MIN:
         yield RoutingReason(RoutingReasonCode.BEDS_UNKNOWN)
         return
     age_min = max(0.0, age_min)
@@ -420,8 +354,8 @@ def _bed_reasons(room: EmergencyRoomFacts, now: datetime) -> Iterator[RoutingRea
         yield RoutingReason(
             RoutingReasonCode.BEDS_OVER_CAPACITY, {"over": -beds, "age_min": age_min}
         )
-    if age_min > BED_HALF_LIFE_MIN:
-        trust_percent = 100 * 0.5 ** (age_min / BED_HALF_LIFE_MIN)
+    if age_min > weights.BED_HALF_LIFE_MIN:
+        trust_percent = 100 * 0.5 ** (age_min / weights.BED_HALF_LIFE_MIN)
         yield RoutingReason(
             RoutingReasonCode.BEDS_STALE, {"age_min": age_min, "trust_percent": trust_percent}
         )
@@ -443,8 +377,8 @@ def _places(latitude: Floats, longitude: Floats, numbers: Sequence[int]) -> dict
     known = ~(np.isnan(latitude) | np.isnan(longitude))
     found = {}
     for name, (north, east) in (
-        ("neighbourhood", NEIGHBOURHOOD_DEGREES),
-        ("place", (SAME_PLACE_DEGREES, SAME_PLACE_DEGREES)),
+        ("neighbourhood", weights.NEIGHBOURHOOD_DEGREES),
+        ("place", (weights.SAME_PLACE_DEGREES, weights.SAME_PLACE_DEGREES)),
     ):
         row = np.floor(np.nan_to_num(latitude) / north).astype(np.int64)
         column = np.floor(np.nan_to_num(longitude) / east).astype(np.int64)
@@ -454,5 +388,5 @@ def _places(latitude: Floats, longitude: Floats, numbers: Sequence[int]) -> dict
 
 def _level_min(level: EmergencyCentreLevel, acuity: int) -> float:
     if acuity <= 2:
-        return LEVEL_SEVERE_MIN[level]
-    return LEVEL_MILD_MIN[level] if acuity >= 4 else 0.0
+        return weights.LEVEL_SEVERE_MIN[level]
+    return weights.LEVEL_MILD_MIN[level] if acuity >= 4 else 0.0

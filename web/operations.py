@@ -13,7 +13,7 @@ from flask import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import select
 
-from broker import board, metrics
+from broker import board, exposition, metrics
 from broker.errors import Conflict, DatabaseBusy, NotFound
 from broker.lifecycle import Role
 from broker.tables import Case
@@ -155,4 +155,4 @@ def prometheus() -> Response:
     """Figures from rows for Prometheus."""
     state = here()
     with state.record.read() as session:
-        return Response(metrics.exposition(session, state.settings), mimetype=CONTENT_TYPE_LATEST)
+        return Response(exposition.text(session, state.settings), mimetype=CONTENT_TYPE_LATEST)

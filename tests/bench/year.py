@@ -24,7 +24,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from broker import check, events, migrate, seals
+from broker import events, invariants, migrate, seals
 from broker.lifecycle import ReadingKind
 from broker.relay import Relay
 from broker.settings import Settings
@@ -214,7 +214,7 @@ def _looks(house: House, old: str, live: str, offer: dict[str, Any]) -> dict[str
 
 def _checks(house: House) -> dict[str, float]:
     """Milliseconds of the parts of `goldentime check`, each once."""
-    rules = check._rules(house.settings, thorough=False, stopped=True)
+    rules = invariants.rules(house.settings, thorough=False, stopped=True)
     parts: dict[str, Callable[[], object]] = {
         f"check: {getattr(rule, 'func', rule).__name__.strip('_')}": partial(
             _read, house, _all(rule)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, text, update
 from sqlalchemy.orm import Session
 
-from broker import check, health, settings as settings_
+from broker import check, health, invariants, settings as settings_
 from broker.imagestore import ImageStore
 from broker.lifecycle import (
     CaseStatus,
@@ -198,7 +198,7 @@ def test_each_broken_promise_is_seen(lived: City, harm: Callable[[City, Session]
         with Session(connection) as session:
             harm(lived, session)
             session.flush()
-            found = check.rows(session, lived.settings)
+            found = invariants.rows(session, lived.settings)
         connection.rollback()
     assert [line for line in found if BROKEN[harm] in line], found
 
@@ -248,8 +248,8 @@ def test_nothing_is_judged_by_the_clock_when_all_is_stopped(lived: City):
     with Session(lived.record.engine) as session:
         silence(lived, session)
         session.flush()
-        assert check.rows(session, lived.settings)
-        assert check.rows(session, lived.settings, stopped=True) == []
+        assert invariants.rows(session, lived.settings)
+        assert invariants.rows(session, lived.settings, stopped=True) == []
 
 
 def test_tables_of_a_later_version_are_no_fault_and_of_an_earlier_one_are(lived: City):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker import check
+from broker import invariants
 from broker.errors import AlreadyTaken, Conflict, IllegalTransition, NotFound
 from broker.lifecycle import CaseStatus, OfferStatus, Role
 from broker.tables import AuditEntry, Case
@@ -32,7 +32,7 @@ def shown(city: City, case_id: object, who: Actor) -> dict[str, object]:
 def sound(city: City) -> None:
     city.check()
     with city.record.read() as session:
-        assert check.rows(session, city.settings, stopped=True) == []
+        assert invariants.rows(session, city.settings, stopped=True) == []
 
 
 def test_the_control_room_ends_the_search_and_the_crew_confirms(city: City):

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from broker import check
+from broker import invariants
 from broker.errors import GoldentimeError
 from broker.lifecycle import CaseStatus, DeclineReason, DirectiveKind
 from broker.record import Record
@@ -369,7 +369,7 @@ class Life(RuleBasedStateMachine):
                 vetoed = told.said.get(offer.emergency_room_id) is DirectiveKind.VETO
                 assert not (vetoed and told.offers[offer.id] in OPEN), "a vetoed ER is asked"
         with self.record.read() as session:
-            assert check.rows(session, self.city.settings, stopped=True) == []
+            assert invariants.rows(session, self.city.settings, stopped=True) == []
 
     def teardown(self) -> None:
         """From wherever it stands, every case can be brought to its end."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select, text
 
-from broker import board, events, heartbeat, history, metrics, seals, timeline, trail
+from broker import board, events, exposition, heartbeat, history, seals, timeline, trail
 from broker.lifecycle import ReadingKind
 from broker.lookout import Lookout
 from broker.queues import Queue
@@ -156,7 +156,7 @@ def operations(city: City, _: str) -> None:
     lookout.look()
     lookout.look()
     with city.record.write() as session:
-        metrics.exposition(session, city.settings)
+        exposition.text(session, city.settings)
         board.slowest(session, Stage.ASSIGNED, 1.0)
         board.in_queue(session, Queue.CLASSIFY)
         board.in_queue(session, Queue.DISPATCH)

@@ -14,8 +14,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from dispatch import ranking
-from dispatch.ranking import MISSING_CAPABILITY_MIN
+from dispatch import weights
 from dispatch.routing import (
     EmergencyCentreLevel,
     EmergencyRoomFacts,
@@ -103,7 +102,7 @@ def test_a_wish_weighs_less_than_a_need_and_one_in_both_is_a_need() -> None:
     without = room(capabilities=frozenset(Capability) - {Capability.ECMO})
     need = part(Part.CAPABILITIES, without, needs=[Capability.ECMO])
     wish = part(Part.CAPABILITIES, without, wished=[Capability.ECMO])
-    assert 0 < wish == ranking.WISHED_SHARE * need < need
+    assert 0 < wish == weights.WISHED_SHARE * need < need
     both = part(Part.CAPABILITIES, without, needs=[Capability.ECMO], wished=[Capability.ECMO])
     assert both == need
     (ranked,) = rank(HERE, (), 3, [without], now=NOW, wished=[Capability.ECMO])
@@ -146,9 +145,9 @@ def test_slow_and_seldom_answers_cost_minutes() -> None:
     prior = part(Part.ANSWER, room())
     assert part(Part.ANSWER, room(answer_rate=0.6, accept_rate=0.5, median_answer_s=60)) == prior
     never = part(Part.ANSWER, room(answer_rate=0.0, accept_rate=0.0))
-    assert prior < never == ranking.FAILED_OFFER_MIN
+    assert prior < never == weights.FAILED_OFFER_MIN
     assert part(Part.ANSWER, room(answer_rate=1, accept_rate=1, median_answer_s=10)) < prior
-    assert part(Part.ANSWER, room(answer_rate=1, median_answer_s=1e9)) == ranking.FAILED_OFFER_MIN
+    assert part(Part.ANSWER, room(answer_rate=1, median_answer_s=1e9)) == weights.FAILED_OFFER_MIN
 
 
 def test_asked_before_goes_back_but_stays_in_the_list() -> None:
@@ -285,7 +284,7 @@ def test_bad_arguments_name_the_field(known: dict[str, Any], field: str) -> None
 
 def test_every_text_has_both_languages_with_the_same_parameters() -> None:
     assert set(ROUTING_REASON_TEXT) == set(RoutingReasonCode)
-    assert set(CAPABILITY_TEXT) == set(MISSING_CAPABILITY_MIN) == set(Capability)
+    assert set(CAPABILITY_TEXT) == set(weights.MISSING_CAPABILITY_MIN) == set(Capability)
     assert set(PART_TEXT) == set(Part)
     for texts in ROUTING_REASON_TEXT.values():
         assert set(texts) == set(get_args(Language))
