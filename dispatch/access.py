@@ -6,6 +6,7 @@ open or held, and no longer. What is invisible is answered as if it did not exis
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -166,23 +167,28 @@ def offer(session: Session, actor: Actor, offer_id: UUID) -> Offer:
     )
 
 
-def sees_identity(session: Session, actor: Actor, case_: Case) -> bool:
+def sees_identity(actor: Actor, holder: UUID | None) -> bool:
     """Name and identifier go to the crew, the control room and the ER that holds the case."""
     if actor.role in {Role.CREW, Role.CONTROL_ROOM}:
         return True
     if actor.role is not Role.EMERGENCY_ROOM:
         return False
-    holder = holding_emergency_room(session, case_.id)
     return holder is not None and holder == actor.emergency_room_id
 
 
 def holding_emergency_room(session: Session, case_id: UUID) -> UUID | None:
     """The ER whose accepted offer holds the case, if any."""
-    return session.scalar(
-        select(Offer.emergency_room_id).where(
-            Offer.case_id == case_id, Offer.status == OfferStatus.ACCEPTED
+    return holders(session, [case_id]).get(case_id)
+
+
+def holders(session: Session, case_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """The same of many cases, by case; one that nobody holds is not in it."""
+    rows = session.execute(
+        select(Offer.case_id, Offer.emergency_room_id).where(
+            Offer.case_id.in_(case_ids), Offer.status == OfferStatus.ACCEPTED
         )
     )
+    return {row[0]: row[1] for row in rows}
 
 
 def _one(session: Session, query: Select[T], kind: str, id_: UUID) -> T:

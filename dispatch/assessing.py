@@ -5,7 +5,7 @@ Reads rows and calls triage.py; moves nothing and tells nobody.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -22,12 +22,19 @@ from dispatch.triage import FindingFact, Triage, TriageCase
 
 def current_image(session: Session, case_id: UUID) -> Image | None:
     """The film that counts: the last one received."""
-    return session.scalars(
+    return current_images(session, [case_id]).get(case_id)
+
+
+def current_images(session: Session, case_ids: Collection[UUID]) -> dict[UUID, Image]:
+    """The same of many cases, by case; one without a film is not in it."""
+    found: dict[UUID, Image] = {}
+    for image in session.scalars(
         select(Image)
-        .where(Image.case_id == case_id)
+        .where(Image.case_id.in_(case_ids))
         .order_by(Image.received_at.desc(), Image.id)
-        .limit(1)
-    ).one_or_none()
+    ):
+        found.setdefault(image.case_id, image)
+    return found
 
 
 def current_readings(session: Session, case: Case) -> Sequence[Reading]:

@@ -13,14 +13,13 @@ import json
 from sqlalchemy.orm import Session
 
 from broker.errors import StalePage
-from broker.tables import Case
+from broker.tables import Case, Image
 from dispatch import assessing, measured
+from dispatch.measured import Measured
 
 
-def mark(session: Session, case: Case) -> str:
+def mark(case: Case, image: Image | None, vitals: Measured | None) -> str:
     """A short mark that changes with acuity, needs, film and vital signs, and with nothing else."""
-    image = assessing.current_image(session, case.id)
-    vitals = measured.latest(session, case.id)
     facts = [
         case.acuity,
         sorted((case.triage or {}).get("needs", [])),
@@ -32,5 +31,8 @@ def mark(session: Session, case: Case) -> str:
 
 def check(session: Session, case: Case, shown: str | None) -> None:
     """StalePage when `shown` is given and the case's facts are no longer those."""
-    if shown is not None and shown != mark(session, case):
+    if shown is None:
+        return
+    image = assessing.current_image(session, case.id)
+    if shown != mark(case, image, measured.latest(session, case.id)):
         raise StalePage(status=str(case.status))

@@ -7,7 +7,7 @@ and nothing here says who the patient is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from broker import events
 from broker.lifecycle import CaseStatus, ReadingStatus, Role
@@ -23,7 +23,6 @@ from broker.tables import (
     Case,
     DuplicateSuspicion,
     ElsewherePlacement,
-    EmergencyRoom,
     Event,
     Finding,
     Image,
@@ -86,79 +85,82 @@ def of_patient(session: Session, actor: Actor, root: Patient, most: int = MOST_C
         .join(Patient, Patient.id == Case.patient_id)
         .where(Patient.root_id == root.id, access.identified_cases(actor))
         .order_by(Case.received_at.desc(), Case.id)
+        .options(joinedload(Case.ambulance))
     ).all()
     told = list(found[:most])
-    entries = [entry for case in told for entry in _of_case(session, actor, case)]
+    entries = [*_entries(session, actor, {case.id: case for case in told})]
     # Of one moment: what the crew sent before what was made of it.
     order = {kind: place for place, kind in enumerate(EntryKind)}
     entries.sort(key=lambda entry: (entry.at, order[entry.kind]))
     return Story(told, entries, len(found) - len(told))
 
 
-def _of_case(session: Session, actor: Actor, case: Case) -> Iterator[Entry]:
-    for at, kind, facts in (
-        *_states(session, case),
-        *_films(session, case),
-        *_vitals(session, case),
-        *_offers(session, actor, case),
-        *_elsewhere(session, case),
-        *_words(session, actor, case),
-        *_duplicates(session, actor, case),
-    ):
-        yield Entry(at, kind, case.id, facts)
+_Cases = Mapping[UUID, Case]
 
 
-_Told = tuple[datetime, EntryKind, dict[str, Any]]
+def _entries(session: Session, actor: Actor, cases: _Cases) -> Iterator[Entry]:
+    """Each kind of all cases together: so many statements for one case as for twenty."""
+    yield from _states(session, cases)
+    yield from _films(session, cases)
+    yield from _vitals(session, cases)
+    yield from _offers(session, actor, cases)
+    yield from _elsewhere(session, cases)
+    yield from _words(session, actor, cases)
+    yield from _duplicates(session, actor, cases)
 
 
-def _states(session: Session, case: Case) -> Iterator[_Told]:
+def _states(session: Session, cases: _Cases) -> Iterator[Entry]:
     """States and urgency, from the control room's log, which hears of every change."""
-    status: str | None = None
-    acuity: int | None = None
+    status: dict[UUID, str] = {}
+    acuity: dict[UUID, int] = {}
     for event in session.scalars(
         select(Event)
-        .where(Event.case_id == case.id, Event.audience == events.CONTROL_ROOM)
+        .where(Event.case_id.in_(cases), Event.audience == events.CONTROL_ROOM)
         .order_by(Event.seq)
     ):
-        body = event.body
-        if body.get("status") not in (None, status) and event.type.startswith("case."):
-            status = body["status"]
-            facts = {"status": status, "reason": body.get("reason")}
-            if status == CaseStatus.CANCELLED:
+        assert event.case_id is not None  # asked for by it
+        case, body = cases[event.case_id], event.body
+        if body.get("status") not in (None, status.get(case.id)) and event.type.startswith("case."):
+            status[case.id] = body["status"]
+            facts = {"status": body["status"], "reason": body.get("reason")}
+            if body["status"] == CaseStatus.CANCELLED:
                 facts["reason"] = case.ended_reason
-            yield event.created_at, EntryKind.STATUS, facts
-        if body.get("acuity") not in (None, acuity):
-            before, acuity = acuity, body["acuity"]
-            yield (
-                event.created_at,
-                EntryKind.ACUITY,
-                {"acuity": acuity, "before": before, "why": body.get("why")},
-            )
+            yield Entry(event.created_at, EntryKind.STATUS, case.id, facts)
+        if body.get("acuity") not in (None, acuity.get(case.id)):
+            facts = {"before": acuity.get(case.id), "why": body.get("why")}
+            acuity[case.id] = body["acuity"]
+            facts["acuity"] = body["acuity"]
+            yield Entry(event.created_at, EntryKind.ACUITY, case.id, facts)
 
 
-def _films(session: Session, case: Case) -> Iterator[_Told]:
+def _films(session: Session, cases: _Cases) -> Iterator[Entry]:
     for image in session.scalars(
-        select(Image).where(Image.case_id == case.id).order_by(Image.received_at)
+        select(Image).where(Image.case_id.in_(cases)).order_by(Image.received_at)
     ):
-        yield (
+        yield Entry(
             image.received_at,
             EntryKind.FILM,
+            image.case_id,
             {"sha256": image.sha256, "unusable_reason": image.unusable_reason},
         )
-    for reading in session.scalars(
+    readings = session.scalars(
         select(Reading).where(
-            Reading.case_id == case.id,
+            Reading.case_id.in_(cases),
             Reading.status.in_([ReadingStatus.DONE, ReadingStatus.FAILED]),
         )
+    ).all()
+    findings: dict[UUID, list[Finding]] = {reading.id: [] for reading in readings}
+    for finding in session.scalars(
+        select(Finding).where(Finding.reading_id.in_(findings)).order_by(Finding.rank)
     ):
-        model = reading.model or {}
-        found: Sequence[Finding] = session.scalars(
-            select(Finding).where(Finding.reading_id == reading.id).order_by(Finding.rank)
-        ).all()
+        findings[finding.reading_id].append(finding)
+    for reading in readings:
+        model, found = reading.model or {}, findings[reading.id]
         assert reading.finished_at is not None  # the database checks it
-        yield (
+        yield Entry(
             reading.finished_at,
             EntryKind.READING,
+            reading.case_id,
             {
                 "reading": reading.kind,
                 "status": reading.status,
@@ -177,20 +179,21 @@ def _films(session: Session, case: Case) -> Iterator[_Told]:
         )
 
 
-def _vitals(session: Session, case: Case) -> Iterator[_Told]:
+def _vitals(session: Session, cases: _Cases) -> Iterator[Entry]:
     """Each set as it came, with NEWS2 of what that set measured alone."""
     for row in session.scalars(
         select(VitalSignsEntry)
-        .where(VitalSignsEntry.case_id == case.id)
+        .where(VitalSignsEntry.case_id.in_(cases))
         .order_by(VitalSignsEntry.recorded_at)
     ):
-        measured = Measured.of_set(row)
+        case, measured = cases[row.case_id], Measured.of_set(row)
         score = None
         if news2.applicable(case.age_years, pregnant=bool(case.pregnant)):
             score = news2.score(measured.as_vital_signs())
-        yield (
+        yield Entry(
             row.recorded_at,
             EntryKind.VITALS,
+            row.case_id,
             {
                 "values": measured.values,
                 "news2": asdict(score) if score else None,
@@ -198,22 +201,25 @@ def _vitals(session: Session, case: Case) -> Iterator[_Told]:
         )
 
 
-def _offers(session: Session, actor: Actor, case: Case) -> Iterator[_Told]:
+def _offers(session: Session, actor: Actor, cases: _Cases) -> Iterator[Entry]:
     for offer in session.scalars(
         select(Offer)
-        .where(Offer.case_id == case.id, access.offers_visible_to(actor))
+        .where(Offer.case_id.in_(cases), access.offers_visible_to(actor))
         .order_by(Offer.offered_at, Offer.rank)
+        .options(joinedload(Offer.emergency_room))
     ):
-        room = session.get_one(EmergencyRoom, offer.emergency_room_id)
+        room = offer.emergency_room
         facts = {
             "emergency_room": {"id": str(room.id), "name": room.name, "name_ko": room.name_ko},
             "eta_min": offer.eta_min,
         }
-        yield offer.offered_at, EntryKind.OFFER, {**facts, "step": "requested"}
+        requested = {**facts, "step": "requested"}
+        yield Entry(offer.offered_at, EntryKind.OFFER, offer.case_id, requested)
         if offer.decided_at:
-            yield (
+            yield Entry(
                 offer.decided_at,
                 EntryKind.OFFER,
+                offer.case_id,
                 {
                     **facts,
                     "step": "answered",
@@ -225,26 +231,29 @@ def _offers(session: Session, actor: Actor, case: Case) -> Iterator[_Told]:
             )
 
 
-def _elsewhere(session: Session, case: Case) -> Iterator[_Told]:
+def _elsewhere(session: Session, cases: _Cases) -> Iterator[Entry]:
     """Hospitals outside that took it by telephone, and that did not after all."""
     for row in session.scalars(
-        select(ElsewherePlacement).where(ElsewherePlacement.case_id == case.id)
+        select(ElsewherePlacement).where(ElsewherePlacement.case_id.in_(cases))
     ):
         facts = {"hospital": row.hospital, "by": row.recorded_by_role}
-        yield row.recorded_at, EntryKind.ELSEWHERE, {**facts, "taken": True, "reason": row.reason}
+        taken = {**facts, "taken": True, "reason": row.reason}
+        yield Entry(row.recorded_at, EntryKind.ELSEWHERE, row.case_id, taken)
         if row.ended_at:
-            yield row.ended_at, EntryKind.ELSEWHERE, {**facts, "taken": False, "reason": None}
+            ended = {**facts, "taken": False, "reason": None}
+            yield Entry(row.ended_at, EntryKind.ELSEWHERE, row.case_id, ended)
 
 
-def _words(session: Session, actor: Actor, case: Case) -> Iterator[_Told]:
+def _words(session: Session, actor: Actor, cases: _Cases) -> Iterator[Entry]:
     for message in session.scalars(
         select(Message)
-        .where(Message.case_id == case.id, access.messages_visible_to(actor))
+        .where(Message.case_id.in_(cases), access.messages_visible_to(actor))
         .order_by(Message.sent_at)
     ):
-        yield (
+        yield Entry(
             message.sent_at,
             EntryKind.MESSAGE,
+            message.case_id,
             {
                 "sender": message.sender.partition(":")[0],
                 "recipient": message.recipient.partition(":")[0],
@@ -252,29 +261,32 @@ def _words(session: Session, actor: Actor, case: Case) -> Iterator[_Told]:
                 "status": message.status,
             },
         )
-    for asked in session.scalars(select(Instructions).where(Instructions.case_id == case.id)):
-        yield (
+    for asked in session.scalars(select(Instructions).where(Instructions.case_id.in_(cases))):
+        yield Entry(
             asked.given_at,
             EntryKind.INSTRUCTIONS,
+            asked.case_id,
             {"items": asked.items, "note": asked.note, "seen_at": asked.seen_at},
         )
-    for outcome in session.scalars(select(Outcome).where(Outcome.case_id == case.id)):
-        yield (
+    for outcome in session.scalars(select(Outcome).where(Outcome.case_id.in_(cases))):
+        yield Entry(
             outcome.recorded_at,
             EntryKind.OUTCOME,
+            outcome.case_id,
             {"diagnosis": outcome.diagnosis, "disposition": outcome.disposition},
         )
 
 
-def _duplicates(session: Session, actor: Actor, case: Case) -> Iterator[_Told]:
+def _duplicates(session: Session, actor: Actor, cases: _Cases) -> Iterator[Entry]:
     if actor.role not in {Role.CREW, Role.CONTROL_ROOM}:
         return
     for suspicion in session.scalars(
-        select(DuplicateSuspicion).where(DuplicateSuspicion.case_id == case.id)
+        select(DuplicateSuspicion).where(DuplicateSuspicion.case_id.in_(cases))
     ):
-        yield (
+        yield Entry(
             suspicion.raised_at,
             EntryKind.DUPLICATE,
+            suspicion.case_id,
             {
                 "reason": suspicion.reason,
                 "same_said_at": suspicion.same_said_at,

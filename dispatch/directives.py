@@ -7,7 +7,7 @@ and assigning.py's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import delete, select
@@ -23,11 +23,19 @@ from dispatch.transition import tell_crew
 
 def of_case(session: Session, case_id: UUID) -> Sequence[Directive]:
     """Every directive of a case, oldest first."""
-    return session.scalars(
+    return of_cases(session, [case_id])[case_id]
+
+
+def of_cases(session: Session, case_ids: Collection[UUID]) -> dict[UUID, list[Directive]]:
+    """The same of many cases, by case."""
+    found: dict[UUID, list[Directive]] = {id_: [] for id_ in case_ids}
+    for row in session.scalars(
         select(Directive)
-        .where(Directive.case_id == case_id)
+        .where(Directive.case_id.in_(found))
         .order_by(Directive.given_at, Directive.id)
-    ).all()
+    ):
+        found[row.case_id].append(row)
+    return found
 
 
 def find(session: Session, case_id: UUID, room_id: UUID) -> Directive | None:

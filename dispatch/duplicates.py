@@ -10,7 +10,7 @@ case left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -46,17 +46,31 @@ def look_at_patient(session: Session, settings: Settings, patient: Patient) -> N
     _look(session, settings, patients.live_cases(session, patient))
 
 
-def open_of(session: Session, case: Case) -> Sequence[DuplicateSuspicion]:
-    """The questions about a case that nobody has answered, while both cases are live."""
-    found = session.scalars(
+def open_of(
+    session: Session, cases: Mapping[UUID, Case]
+) -> dict[UUID, list[tuple[DuplicateSuspicion, Case]]]:
+    """The questions about each case that nobody has answered, while both cases are live; each with
+    the other case."""
+    asked = session.scalars(
         select(DuplicateSuspicion)
         .where(
-            or_(DuplicateSuspicion.case_id == case.id, DuplicateSuspicion.other_case_id == case.id),
+            or_(DuplicateSuspicion.case_id.in_(cases), DuplicateSuspicion.other_case_id.in_(cases)),
             DuplicateSuspicion.resolution.is_(None),
         )
         .order_by(DuplicateSuspicion.raised_at, DuplicateSuspicion.id)
     ).all()
-    return [s for s in found if all(c.status in LIVE_CASES for c in cases_of(session, s))]
+    others = {id_ for s in asked for id_ in (s.case_id, s.other_case_id)} - cases.keys()
+    known = dict(cases)
+    if others:
+        known |= {c.id: c for c in session.scalars(select(Case).where(Case.id.in_(others)))}
+    found: dict[UUID, list[tuple[DuplicateSuspicion, Case]]] = {id_: [] for id_ in cases}
+    for suspicion in asked:
+        pair = (known[suspicion.case_id], known[suspicion.other_case_id])
+        if all(case.status in LIVE_CASES for case in pair):
+            for case, other in (pair, pair[::-1]):
+                if case.id in found:
+                    found[case.id].append((suspicion, other))
+    return found
 
 
 def cases_of(session: Session, suspicion: DuplicateSuspicion) -> tuple[Case, Case]:

@@ -7,6 +7,7 @@ nothing is learnt of any, and no ER sees the case. It may be taken back; then th
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 
@@ -116,11 +117,17 @@ def take_back(session: Session, settings: Settings, actor: Actor, case_id: UUID)
 
 def open_placement(session: Session, case_id: UUID) -> ElsewherePlacement | None:
     """Where outside a case is, or went; None when that is nowhere."""
-    return session.scalars(
+    return open_placements(session, [case_id]).get(case_id)
+
+
+def open_placements(session: Session, case_ids: Collection[UUID]) -> dict[UUID, ElsewherePlacement]:
+    """The same of many cases, by case; one that is nowhere outside is not in it."""
+    rows = session.scalars(
         select(ElsewherePlacement).where(
-            ElsewherePlacement.case_id == case_id, ElsewherePlacement.ended_at.is_(None)
+            ElsewherePlacement.case_id.in_(case_ids), ElsewherePlacement.ended_at.is_(None)
         )
-    ).one_or_none()
+    )
+    return {row.case_id: row for row in rows}
 
 
 def _correct(

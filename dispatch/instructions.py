@@ -6,7 +6,7 @@ the old ones are shown to nobody. Earlier rows stay for the record.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from uuid import UUID
 
@@ -72,15 +72,22 @@ def give(
 
 def latest(session: Session, case_id: UUID) -> Instructions | None:
     """What the ER that holds the case asks for now, if anything."""
-    holder = access.holding_emergency_room(session, case_id)
-    if holder is None:
-        return None
-    return session.scalars(
+    return latest_of(session, access.holders(session, [case_id])).get(case_id)
+
+
+def latest_of(session: Session, holders: Mapping[UUID, UUID]) -> dict[UUID, Instructions]:
+    """The same of many cases with the ER that holds each, by case."""
+    found: dict[UUID, Instructions] = {}
+    if not holders:
+        return found
+    for row in session.scalars(
         select(Instructions)
-        .where(Instructions.case_id == case_id, Instructions.emergency_room_id == holder)
+        .where(Instructions.case_id.in_(holders))
         .order_by(Instructions.given_at.desc(), Instructions.id)
-        .limit(1)
-    ).one_or_none()
+    ):
+        if row.emergency_room_id == holders[row.case_id]:
+            found.setdefault(row.case_id, row)
+    return found
 
 
 def seen(session: Session, actor: Actor, case_id: UUID) -> None:

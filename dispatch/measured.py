@@ -7,7 +7,7 @@ values mean is news2.py's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,11 +64,23 @@ class Measured:
 
 def latest(session: Session, case_id: UUID) -> Measured | None:
     """The vital signs of a case that count now, or None when none were ever sent."""
-    entries = session.scalars(
+    return together(sets(session, [case_id])[case_id])
+
+
+def sets(session: Session, case_ids: Collection[UUID]) -> dict[UUID, list[VitalSignsEntry]]:
+    """Every set of these cases as it came, by case, the newest first."""
+    found: dict[UUID, list[VitalSignsEntry]] = {id_: [] for id_ in case_ids}
+    for row in session.scalars(
         select(VitalSignsEntry)
-        .where(VitalSignsEntry.case_id == case_id)
+        .where(VitalSignsEntry.case_id.in_(found))
         .order_by(VitalSignsEntry.recorded_at.desc(), VitalSignsEntry.id)
-    ).all()
+    ):
+        found[row.case_id].append(row)
+    return found
+
+
+def together(entries: Sequence[VitalSignsEntry]) -> Measured | None:
+    """What counts of the sets of one case, the newest first; None of none."""
     if not entries:
         return None
     newest = entries[0]

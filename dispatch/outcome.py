@@ -7,6 +7,7 @@ on; earlier rows stay for the record and the latest counts.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from uuid import UUID
 
@@ -71,9 +72,16 @@ def record(
 
 def latest(session: Session, case_id: UUID) -> Outcome | None:
     """What became of the patient, as said last."""
-    return session.scalars(
+    return latest_of(session, [case_id]).get(case_id)
+
+
+def latest_of(session: Session, case_ids: Collection[UUID]) -> dict[UUID, Outcome]:
+    """The same of many cases, by case; one whose end is not known is not in it."""
+    found: dict[UUID, Outcome] = {}
+    for row in session.scalars(
         select(Outcome)
-        .where(Outcome.case_id == case_id)
+        .where(Outcome.case_id.in_(case_ids))
         .order_by(Outcome.recorded_at.desc(), Outcome.id)
-        .limit(1)
-    ).one_or_none()
+    ):
+        found.setdefault(row.case_id, row)
+    return found

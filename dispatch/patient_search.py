@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, false, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session, aliased, joinedload
 
 from broker import events, keyring
 from broker.lifecycle import LIVE_CASES
@@ -60,7 +60,7 @@ def find(session: Session, settings: Settings, actor: Actor, wanted: Mapping[str
             session, actor.name, "patients.searched", None, by=asked, found=len(found[:limit])
         )
     return Page(
-        [line(session, actor, patient) for patient in found[:limit]],
+        lines(session, actor, found[:limit]),
         found[limit - 1].number if len(found) > limit else None,
     )
 
@@ -121,13 +121,27 @@ def _indexed(settings: Settings, field: str, text: str) -> ColumnElement[bool]:
     )
 
 
-def line(session: Session, actor: Actor, patient: Patient) -> Line:
-    """A patient with the number and the newest of its cases that this actor may see."""
+def lines(session: Session, actor: Actor, roots: Sequence[Patient]) -> list[Line]:
+    """Patients with the number and the newest of their cases that this actor may see."""
+    root, newest_first = Patient.root_id, (Case.received_at.desc(), Case.id)
     seen = (
-        select(Case)
+        select(
+            Case.id,
+            root,
+            func.count().over(partition_by=root).label("cases"),
+            func.row_number().over(partition_by=root, order_by=newest_first).label("place"),
+        )
         .join(Patient, Patient.id == Case.patient_id)
-        .where(Patient.root_id == patient.id, access.identified_cases(actor))
+        .where(root.in_([patient.id for patient in roots]), access.identified_cases(actor))
+        .subquery()
     )
-    count = session.scalar(select(func.count()).select_from(seen.subquery())) or 0
-    latest = session.scalars(seen.order_by(Case.received_at.desc()).limit(1)).one_or_none()
-    return Line(patient, count, latest)
+    found = {
+        root_id: (cases, latest)
+        for latest, root_id, cases in session.execute(
+            select(Case, seen.c.root_id, seen.c.cases)
+            .join(seen, seen.c.id == Case.id)
+            .where(seen.c.place == 1)
+            .options(joinedload(Case.ambulance))
+        )
+    }
+    return [Line(patient, *found.get(patient.id, (0, None))) for patient in roots]

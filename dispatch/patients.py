@@ -7,14 +7,14 @@ neither commit nor enqueue. Who may see a patient is access.py's; merging is mer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from broker import database, events, keyring, logs
@@ -100,12 +100,15 @@ def root(session: Session, patient: Patient) -> Patient:
     return session.get_one(Patient, patient.root_id)
 
 
-def members(session: Session, patient: Patient) -> Sequence[Patient]:
-    """A root and all that was merged into it, the root first, then in the order they came."""
-    found = session.scalars(
-        select(Patient).where(Patient.root_id == patient.id).order_by(Patient.number)
-    ).all()
-    return [patient, *(member for member in found if member.id != patient.id)]
+def roots_of(session: Session, some: Iterable[Patient]) -> dict[UUID, Patient]:
+    """The same of many patients, by patient."""
+    by_id = {patient.id: patient for patient in some}
+    roots = {id_: patient.root_id or id_ for id_, patient in by_id.items()}
+    missing = {*roots.values()} - by_id.keys()
+    if missing:
+        found = session.scalars(select(Patient).where(Patient.id.in_(missing)))
+        by_id |= {patient.id: patient for patient in found}
+    return {id_: by_id[root_id] for id_, root_id in roots.items()}
 
 
 def identity_of(session: Session, settings: Settings, patient: Patient) -> Identity:
@@ -114,11 +117,40 @@ def identity_of(session: Session, settings: Settings, patient: Patient) -> Ident
     A token that cannot be decrypted is logged by id and hides nothing else of the case. The caller
     has asked access.py, and writes the audit row.
     """
+    return identities_of(session, settings, [patient])[patient.id][1]
+
+
+def identities_of(
+    session: Session, settings: Settings, some: Iterable[Patient]
+) -> dict[UUID, tuple[Patient, Identity]]:
+    """The same of many patients, by patient; each with its root."""
+    roots = {patient.id: patient.root_id or patient.id for patient in some}
+    if not roots:
+        return {}
+    wanted = {*roots.values()}
+    people: dict[UUID, list[Patient]] = {id_: [] for id_ in wanted}
+    for member, root_id in session.execute(
+        select(Patient, Patient.root_id)
+        .where(or_(Patient.root_id.in_(wanted), Patient.id.in_(wanted)))
+        .order_by(Patient.number)
+    ):
+        people[root_id or member.id].append(member)
+    tokens = _tokens(session, [member.id for of_one in people.values() for member in of_one])
+    found: dict[UUID, tuple[Patient, Identity]] = {}
+    for id_, of_one in people.items():
+        of_one.sort(key=lambda member: member.id != id_)  # the root's word goes first
+        found[id_] = (of_one[0], _together(settings, of_one, tokens))
+    return {id_: found[root_id] for id_, root_id in roots.items()}
+
+
+def _together(
+    settings: Settings, people: Sequence[Patient], tokens: Mapping[UUID, PatientIdentity]
+) -> Identity:
     together: dict[str, str] = {}
     unreadable = False
-    for member in members(session, root(session, patient)):
+    for member in people:
         try:
-            known = _read(session, settings, member)
+            known = _said(settings, member, tokens.get(member.id))
         except IdentityUnreadable:
             logs.logger().error(
                 "an identity cannot be decrypted",
@@ -240,14 +272,15 @@ def tell(session: Session, patient: Patient, type_: str) -> None:
         tell_holder(session, case, type_, patient_id=str(patient.id))
 
 
-def merges_of(session: Session, patient: Patient) -> Sequence[PatientMerge]:
-    """The merges in force of which a root consists, oldest first."""
-    return session.scalars(
-        select(PatientMerge)
+def merges_of(session: Session, patient: Patient) -> Sequence[tuple[PatientMerge, Patient]]:
+    """The merges in force of which a root consists, oldest first, each with whom it absorbed."""
+    rows = session.execute(
+        select(PatientMerge, Patient)
         .join(Patient, Patient.id == PatientMerge.absorbed_id)
         .where(Patient.root_id == patient.id, PatientMerge.split_at.is_(None))
         .order_by(PatientMerge.merged_at, PatientMerge.id)
-    ).all()
+    )
+    return [(row[0], row[1]) for row in rows]
 
 
 def age_years(birth_date: str | None, on: date) -> int | None:
@@ -282,7 +315,18 @@ def _next_number(session: Session, now: datetime) -> int:
 
 def _read(session: Session, settings: Settings, patient: Patient) -> dict[str, str]:
     """What one row says; {} when it says nothing."""
-    row = session.get(PatientIdentity, patient.id, populate_existing=True)
+    return _said(settings, patient, _tokens(session, [patient.id]).get(patient.id))
+
+
+def _tokens(session: Session, patient_ids: Sequence[UUID]) -> dict[UUID, PatientIdentity]:
+    rows = session.scalars(
+        select(PatientIdentity).where(PatientIdentity.patient_id.in_(patient_ids)),
+        execution_options={"populate_existing": True},
+    )
+    return {row.patient_id: row for row in rows}
+
+
+def _said(settings: Settings, patient: Patient, row: PatientIdentity | None) -> dict[str, str]:
     if row is not None:
         if not settings.identity_keys:
             raise IdentityUnreadable()

@@ -9,7 +9,7 @@ not there is estimated (travel.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -76,18 +76,9 @@ def by_road(
 
     Their distance stays an estimate: a table service is asked for minutes only.
     """
-    if position is None or not osrm.configured(settings):
+    if position is None:
         return {}
-    square = Square.of(position)
-    learnt = session.execute(
-        select(RoadTime.emergency_room_id, RoadTime.duration_s).where(
-            RoadTime.square_row == square.row,
-            RoadTime.square_column == square.column,
-            RoadTime.measured_at > database.now(session) - USED_FOR,
-            RoadTime.duration_s.is_not(None),
-        )
-    )
-    seconds = {row[0]: row[1] or 0.0 for row in learnt}
+    seconds = _learnt(session, settings, {Square.of(position)}).get(Square.of(position), {})
     found = {}
     for room in rooms if seconds else ():
         end = position_or_none(room.latitude, room.longitude)
@@ -97,19 +88,47 @@ def by_road(
     return found
 
 
-def now_from(
-    session: Session, settings: Settings, case: Case, rooms: Sequence[EmergencyRoom]
-) -> dict[UUID, Travel]:
-    """The way of a case's ambulance to ERs from where it was last seen, by road or estimated."""
-    start = position_or_none(case.latitude, case.longitude)
-    if start is None:
-        return {}
-    found = {}
-    for room in rooms:
+def now_of(session: Session, settings: Settings, offers: Sequence[Offer]) -> dict[UUID, Travel]:
+    """The ways of the ambulances of some offers to their ERs, from where each was last seen, by
+    road or estimated; by offer. One whose ambulance or ER is nowhere is not in it."""
+    ends = {}
+    for offer in offers:
+        start = position_or_none(offer.case.latitude, offer.case.longitude)
+        room = offer.emergency_room
         end = position_or_none(room.latitude, room.longitude)
-        if end is not None:
-            found[room.id] = travel.estimate(start, end)
-    return found | by_road(session, settings, start, rooms)
+        if start is not None and end is not None:
+            ends[offer] = (start, end)
+    learnt = _learnt(session, settings, {Square.of(start) for start, _ in ends.values()})
+    found = {}
+    for offer, (start, end) in ends.items():
+        found[offer.id] = way = travel.estimate(start, end)
+        seconds = learnt.get(Square.of(start), {}).get(offer.emergency_room_id)
+        if seconds is not None:
+            found[offer.id] = Travel(way.distance_km, seconds / 60, TravelSource.ROAD)
+    return found
+
+
+def _learnt(
+    session: Session, settings: Settings, squares: Set[Square]
+) -> dict[Square, dict[UUID, float]]:
+    """Seconds by road from these squares, by ER; empty while no road service is configured."""
+    found: dict[Square, dict[UUID, float]] = {}
+    if not squares or not osrm.configured(settings):
+        return found
+    for row, column, room_id, duration_s in session.execute(
+        select(
+            *(RoadTime.square_row, RoadTime.square_column),
+            *(RoadTime.emergency_room_id, RoadTime.duration_s),
+        ).where(
+            # More squares than were asked for, where rows and columns cross: few, and soon told.
+            RoadTime.square_row.in_({square.row for square in squares}),
+            RoadTime.square_column.in_({square.column for square in squares}),
+            RoadTime.measured_at > database.now(session) - USED_FOR,
+            RoadTime.duration_s.is_not(None),
+        )
+    ):
+        found.setdefault(Square(row, column), {})[room_id] = duration_s or 0.0
+    return found
 
 
 def wanted(session: Session, settings: Settings) -> list[Question]:

@@ -19,7 +19,8 @@ from dispatch.access import Actor
 from dispatch.patient_search import Page
 from web.auth import actor, allow
 from web.bodies import Room
-from web.presenting import NOTICE, identity_picture, merge_picture, patient_line
+from web.film_pictures import NOTICE
+from web.patient_pictures import identity_picture, merge_picture, patient_line
 from web.schemas import patients as schemas
 from web.state import here
 
@@ -148,7 +149,7 @@ def split_patients(data: dict[str, Any], merge_id: UUID) -> dict[str, Any]:
         row: PatientMerge = merging.split(
             session, who, merge_id, data["version"], reason=data.get("reason")
         )
-        return merge_picture(session, row)
+        return merge_picture(row, session.get_one(Patient, row.absorbed_id))
 
     return here().record.again(unit)
 
@@ -195,21 +196,16 @@ def _found(wanted: dict[str, Any]) -> dict[str, Any]:
 def _detail(session: Session, who: Actor, patient: Patient) -> dict[str, Any]:
     """A root with its identity: the audit row of the look lies in the same unit."""
     settings = here().settings
-    line = patient_search.line(session, who, patient)
     identity = patients.identity_of(session, settings, patient)
+    alike = patient_search.same_identity(session, settings, who, patient)
+    line, *same = patient_search.lines(session, who, [patient, *alike])
     events.audit(session, who.name, "patient.viewed", None, patient_id=patient.id)
     patients.audit_shown(session, who, patient.id, identity, None)
     return {
         **patient_line(patient, line.cases, line.latest),
         **identity_picture(identity),
-        "merges": [merge_picture(session, row) for row in patients.merges_of(session, patient)],
-        "maybe_same": [
-            patient_line(same.patient, same.cases, same.latest)
-            for same in (
-                patient_search.line(session, who, found)
-                for found in patient_search.same_identity(session, settings, who, patient)
-            )
-        ],
+        "merges": [merge_picture(*pair) for pair in patients.merges_of(session, patient)],
+        "maybe_same": [patient_line(s.patient, s.cases, s.latest) for s in same],
     }
 
 

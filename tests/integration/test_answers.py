@@ -163,12 +163,12 @@ def test_only_the_holder_learns_who_the_patient_is(city: City):
     case_id, (offer, other, *_) = city.offered()
     holder = city.er(offer.emergency_room_id)
     with city.record.read() as session:
-        assert not access.sees_identity(session, holder, access.case(session, holder, case_id))
+        assert not access.sees_identity(holder, access.holding_emergency_room(session, case_id))
     answer(city, offer, ACCEPT)
     with city.record.read() as session:
-        case = access.case(session, holder, case_id)
-        assert access.sees_identity(session, holder, case)
-        assert not access.sees_identity(session, city.er(other.emergency_room_id), case)
+        held_by = access.holding_emergency_room(session, case_id)
+    assert access.sees_identity(holder, held_by)
+    assert not access.sees_identity(city.er(other.emergency_room_id), held_by)
 
 
 @pytest.mark.parametrize(

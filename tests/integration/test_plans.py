@@ -7,12 +7,11 @@ it would find the rows. A table that stays small may be read whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import select, text
 
 from broker import board, events, exposition, heartbeat, history, seals, timeline, trail
 from broker.lifecycle import ReadingKind
@@ -21,7 +20,7 @@ from broker.queues import Queue
 from broker.record import Record
 from broker.relay import Relay
 from broker.stages import Stage
-from broker.tables import Case, Patient
+from broker.tables import Case, Offer, Patient
 from broker.trail import Wanted
 from dispatch import (
     access,
@@ -36,28 +35,14 @@ from dispatch import (
 )
 from dispatch.offers import Decision
 from tests.integration.city import City
+from tests.integration.statements import sent
+from web.presenting import case_pictures, offer_pictures
 from workers.upkeep import Upkeep
 
 GROWS = {
     *("cases", "images", "readings", "findings", "offers", "events", "audit_entries", "messages"),
     *("vital_signs", "notifications", "patients", "patient_identities", "audit_seals"),
 }
-
-
-@contextmanager
-def sent(record: Record) -> Iterator[list[tuple[str, Any]]]:
-    """Every statement with its parameters, while inside."""
-    found: list[tuple[str, Any]] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _x: Any, many: bool) -> None:
-        if not many and re.match(r"(SELECT|UPDATE|DELETE|WITH)\b", statement):
-            found.append((statement, parameters))
-
-    event.listen(record.engine, "before_cursor_execute", note)
-    try:
-        yield found
-    finally:
-        event.remove(record.engine, "before_cursor_execute", note)
 
 
 def plan_of(record: Record, statement: str, parameters: Any) -> list[str]:
@@ -146,6 +131,9 @@ def desks(city: City, _: str) -> None:
         for actor in actors[:2]:  # theirs only; the control room's list follows the numbers' index
             patient_search.find(session, city.settings, actor, {"limit": 25})
         control_log.of_live_cases(session, city.control)
+        for actor in actors:
+            case_pictures(session, city.settings, actor, [case])
+        offer_pictures(session, city.settings, actors[1], [session.get_one(Offer, offer.id)])
 
 
 def operations(city: City, _: str) -> None:
