@@ -37,6 +37,15 @@ def current_images(session: Session, case_ids: Collection[UUID]) -> dict[UUID, I
     return found
 
 
+def named_image(session: Session, case_id: UUID, sha256: str | None) -> Image | None:
+    """The film of a case with this hash, also one that was replaced; without one that counts."""
+    if sha256 is None:
+        return current_image(session, case_id)
+    return session.scalars(
+        select(Image).where(Image.case_id == case_id, Image.sha256 == sha256)
+    ).one_or_none()
+
+
 def current_readings(session: Session, case: Case) -> Sequence[Reading]:
     """The readings of the film that counts."""
     image = current_image(session, case.id)

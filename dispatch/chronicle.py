@@ -141,7 +141,12 @@ def _films(session: Session, cases: _Cases) -> Iterator[Entry]:
             image.received_at,
             EntryKind.FILM,
             image.case_id,
-            {"sha256": image.sha256, "unusable_reason": image.unusable_reason},
+            {
+                "sha256": image.sha256,
+                "width_px": image.rendition_width_px,
+                "height_px": image.rendition_height_px,
+                "unusable_reason": image.unusable_reason,
+            },
         )
     readings = session.scalars(
         select(Reading).where(

@@ -35,6 +35,9 @@ PREVIEW_BYTES = 150_000
 """Largest first picture: under a second at 1.6 Mbit/s, and progressive before that."""
 
 
+THUMBNAIL_SIDE_PX = 256
+
+
 @dataclass(frozen=True)
 class OpenedFilm:
     """A film that could be opened. The rendition is the 8-bit PNG that networks and ERs see."""
@@ -123,3 +126,9 @@ def preview(path: str, preview_path: str) -> None:
         if len(data) <= PREVIEW_BYTES:
             break
     Path(preview_path).write_bytes(data)
+
+
+def thumbnail(path: str, thumbnail_path: str) -> None:
+    """Write the rendition at path as a progressive JPEG of a few kilobytes: to know a film by."""
+    pixels = xray.resize_to(xray.decode(Path(path).read_bytes()).pixels, THUMBNAIL_SIDE_PX)
+    Path(thumbnail_path).write_bytes(xray.encode_jpeg(pixels, 80))

@@ -80,9 +80,9 @@ def get_image(query: dict[str, Any], case_id: UUID) -> Response:
     state, who = here(), actor()
     with state.record.look() as session:
         case = access.case(session, who, case_id)
-        image = assessing.current_image(session, case.id)
+        image = assessing.named_image(session, case.id, query.get("film"))
         if image is None:
-            raise NotFound("this case has no film")
+            raise NotFound(f"this case has no {'such ' if 'film' in query else ''}film")
         boxes = session.scalars(
             select(Finding)
             .join(Reading, Reading.id == Finding.reading_id)

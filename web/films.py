@@ -51,6 +51,24 @@ def get_preview(case_id: UUID) -> Response:
     return Response(jpeg, mimetype="image/jpeg")
 
 
+@blueprint.route("/cases/<uuid:case_id>/image/thumbnail", methods=["GET"])
+@blueprint.arguments(schemas.FilmQuery, location="query")
+@blueprint.response(200, content_type="image/jpeg")
+@allow(*PARTIES)
+def get_thumbnail(query: dict[str, Any], case_id: UUID) -> Response:
+    """A film of the case, small, for lists and timelines; also one that was replaced."""
+    store = here().store
+    image = _looked_at(case_id, "thumbnail", query.get("film"))
+    rendition = store.path(case_id, image.rendition_sha256)
+    jpeg = store.derived(
+        case_id,
+        image.rendition_sha256,
+        "small.jpg",
+        lambda path: films.thumbnail(str(rendition), str(path)),
+    )
+    return Response(jpeg, mimetype="image/jpeg")
+
+
 @blueprint.route("/cases/<uuid:case_id>/image/dicom", methods=["GET"])
 @blueprint.response(200, content_type="application/dicom")
 @allow(*PARTIES)
@@ -112,13 +130,13 @@ def _overlay(kept: dict[str, Any]) -> bytes:
     return xray.encode_overlay(heat)
 
 
-def _looked_at(case_id: UUID, how: str) -> Image:
-    """The film of a case that you may see; the look is on record."""
+def _looked_at(case_id: UUID, how: str, sha256: str | None = None) -> Image:
+    """The film that counts of a case that you may see, or the named one; the look is on record."""
     who = actor()
     with here().record.look() as session:
         case = access.case(session, who, case_id)
-        image = assessing.current_image(session, case.id)
+        image = assessing.named_image(session, case.id, sha256)
         if image is None:
-            raise NotFound("this case has no film")
+            raise NotFound(f"this case has no {'such ' if sha256 else ''}film")
         events.audit(session, who.name, "image.viewed", case_id, how=how)
         return image

@@ -266,6 +266,7 @@ class Offer(Base):
         UniqueConstraint("case_id", "emergency_room_id", "round"),
         Index("ix_offers_offered_at", "offered_at"),
         Index("ix_offers_room_status", "emergency_room_id", "status"),
+        Index("ix_offers_room_offered", "emergency_room_id", "offered_at"),
         Index(
             "uq_offers_one_accepted",
             "case_id",

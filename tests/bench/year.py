@@ -14,13 +14,14 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from cryptography.fernet import Fernet
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
@@ -28,6 +29,7 @@ from broker import events, invariants, migrate, seals
 from broker.lifecycle import ReadingKind
 from broker.relay import Relay
 from broker.settings import Settings
+from broker.tables import Case, Patient
 from dispatch import reading
 from dispatch.access import SYSTEM
 from tests.bench import copies
@@ -142,6 +144,10 @@ def _looks(house: House, old: str, live: str, offer: dict[str, Any]) -> dict[str
         return get(admin, "/admin/audit", **query)
 
     day = house.case(crew, old)["received_at"]
+    with house.record.read() as session:
+        halfway = _halfway(session)
+        number = (session.scalar(select(func.count()).select_from(Patient)) or 0) // 2
+    page = _good(admin.get("/admin/audit"))
     looks: dict[str, Callable[[], object]] = {
         "control room: cases": get(control, "/control-room/cases"),
         "control room: log": get(control, "/control-room/log"),
@@ -149,15 +155,28 @@ def _looks(house: House, old: str, live: str, offer: dict[str, Any]) -> dict[str
         "control room: who suits a case": get(control, f"/control-room/cases/{live}/ranking"),
         "beds": get(control, "/beds"),
         "one case": get(control, f"/cases/{live}"),
-        "ER: worklist": get(er, "/offers"),
+        "control room: all cases": get(control, "/cases", live=False, limit=50),
+        "control room: all cases, much earlier": get(
+            control, "/cases", live=False, limit=50, before=halfway
+        ),
+        "messages of a case": get(control, f"/cases/{live}/messages"),
+        "ER: worklist": get(er, "/offers", cases=True, limit=200),
+        "ER: what is over": get(er, "/offers", open=False, cases=True, limit=40),
         "ER: one offer": get(er, f"/offers/{offer['id']}"),
-        "ER: history": get(er, "/cases"),
-        "crew: history": get(crew, "/cases"),
-        "ER with nothing: history": get(idle_er, "/cases"),
+        "ER: its cases": get(er, "/cases"),
+        "ER: its cases, all": get(er, "/cases", live=False),
+        "crew: its cases": get(crew, "/cases"),
+        "crew: history": get(crew, "/cases", live=False),
+        "crew: history, much earlier": get(crew, "/cases", live=False, before=halfway),
+        "ER with nothing: worklist": get(idle_er, "/offers", cases=True, limit=200),
+        "ER with nothing: what is over": get(idle_er, "/offers", open=False, cases=True, limit=40),
+        "ER with nothing: its cases": get(idle_er, "/cases", live=False),
         "ER with nothing: patients": get(idle_er, "/patients"),
-        "crew with nothing: history": get(idle_crew, "/cases"),
+        "crew with nothing: history": get(idle_crew, "/cases", live=False),
         "crew with nothing: patients": get(idle_crew, "/patients"),
         "patients: newest, control room": get(control, "/patients"),
+        "patients: much earlier, control room": get(control, "/patients", before=number),
+        "patients: much earlier, ER": get(er, "/patients", before=number),
         "patients: newest, ER": get(er, "/patients"),
         "patients: newest, crew": get(crew, "/patients"),
         "patients: under way, control room": get(control, "/patients", live=True),
@@ -187,6 +206,10 @@ def _looks(house: House, old: str, live: str, offer: dict[str, Any]) -> dict[str
         "audit: by an action that is none": audit(action="case.nothing"),
         "audit: actor and action": audit(actor="system", action="case.received"),
         "audit: by case": audit(case_id=old),
+        "audit: the next page": audit(after=page.json["next"]),
+        "audit: actor and action, the next page": audit(
+            actor="system", action="case.received", after=page.json["next"]
+        ),
         "audit: until a time": audit(until_at=day),
         "audit: an action until a time": audit(action="case.viewed", until_at=day),
         "audit: how far sealed": get(admin, "/admin/audit/seal"),
@@ -210,6 +233,13 @@ def _looks(house: House, old: str, live: str, offer: dict[str, Any]) -> dict[str
     finally:
         relay.close()
         upkeep.record.close()
+
+
+def _halfway(session: Session) -> str:
+    """When the middle case of all came."""
+    span = session.execute(select(func.min(Case.received_at), func.max(Case.received_at))).one()
+    middle: datetime = span[0] + (span[1] - span[0]) / 2
+    return middle.isoformat()
 
 
 def _checks(house: House) -> dict[str, float]:

@@ -189,6 +189,20 @@ def test_a_crews_newest_cases_are_not_sorted_out_of_its_past(city: City):
     assert "TEMP B-TREE" not in plan
 
 
+def test_an_ers_newest_offers_are_not_sorted_out_of_its_past(city: City):
+    """Its page asks for them, open or over, whenever it asks for its worklist."""
+    if city.record.engine.dialect.name != "sqlite":
+        pytest.skip("as above")
+    _, (offer, *_) = city.offered()
+    er = city.er(offer.emergency_room_id)
+    newest = select(Offer).where(access.offers_visible_to(er)).order_by(Offer.offered_at.desc())
+    with sent(city.record) as statements, city.record.read() as session:
+        session.scalars(newest.limit(40)).all()
+    plan = "".join(plan_of(city.record, *statements[-1]))
+    assert "ix_offers_room_offered" in plan
+    assert "TEMP B-TREE" not in plan
+
+
 def test_a_whole_table_would_be_seen(record: Record):
     if record.engine.dialect.name != "sqlite":
         pytest.skip("as above")

@@ -306,7 +306,13 @@ class InboxQuery(Schema):
     after = fields.Integer(load_default=0, validate=validate.Range(0, 2**62))
 
 
-class ImageQuery(Schema):
+class FilmQuery(Schema):
+    """Which film."""
+
+    film = sha256_field("SHA-256 of one of the case's films; without it the last one received")
+
+
+class ImageQuery(FilmQuery):
     """How the film is wanted."""
 
     boxes = fields.Boolean(load_default=False)

@@ -37,6 +37,7 @@ function identity({ identity: state, patient: known }) {
   return el("dl", { class: "facts" }, rows.map((name) => [el("dt", {}, t(`case.patient_${name}`)), el("dd", {}, known[name])]));
 }
 
+const FILM_PX = 160;
 const LIVE = new Set(["received", "offering", "unplaced", "assigned", "acknowledged", "en_route", "arrived"]);
 
 /** The guard: the same patient is under way, perhaps twice. */
@@ -119,7 +120,7 @@ function joins(patient) {
 }
 
 /** Everything that happened, newest case first, each from its beginning. */
-function timeline(story, level = "h3") {
+function timeline(story, level = "h3", pictured = true) {
   return [
     story.cases.map((c) =>
       el(
@@ -127,16 +128,35 @@ function timeline(story, level = "h3") {
         { class: "timeline upright", "data-key": `case-${c.id}` },
         el(level, {}, acuity(c.acuity), ` ${t("case.number", { id: c.id.slice(0, 8) })} · ${t("case.unit", { call_sign: c.call_sign })} · ${t("case.status." + c.status)}`),
         c.complaint ? el("p", {}, c.complaint) : null,
-        el("ol", {}, story.entries.filter((entry) => entry.case_id === c.id).map(line)),
+        el("ol", {}, story.entries.filter((entry) => entry.case_id === c.id).map((entry) => line(entry, pictured))),
       ),
     ),
     story.more_cases ? el("p", { class: "quiet" }, t("patients.more_cases", { n: story.more_cases })) : null,
-    story.entries.some((entry) => entry.kind === "reading") ? aiNotice() : null,
+    story.entries.some(({ kind }) => kind === "reading" || kind === "film") ? aiNotice() : null,
   ];
 }
 
-function line(entry) {
-  return el("li", { class: `entry-${entry.kind}` }, el("time", { datetime: entry.at }, time(entry.at)), el("span", {}, WORDS[entry.kind]?.(entry.facts) ?? entry.kind));
+function line(entry, pictured) {
+  const picture = pictured && entry.kind === "film" ? film(entry) : null;
+  return el("li", { class: `entry-${entry.kind}` }, el("time", { datetime: entry.at }, time(entry.at)), el("span", {}, WORDS[entry.kind]?.(entry.facts) ?? entry.kind, picture));
+}
+
+/** The film, small, and fetched when it is scrolled to; it leads to the whole film with its boxes.
+ * A film that was replaced later is shown as it was: it is named by its hash. */
+function film({ case_id: id, facts: { sha256, width_px: width, height_px: height } }) {
+  const address = `/api/v1/cases/${id}/image`;
+  const side = FILM_PX / Math.max(width, height);
+  const size = { width: Math.round(width * side), height: Math.round(height * side) };
+  return el(
+    "figure",
+    { class: "film-small", "data-key": `film-${sha256}` },
+    el(
+      "a",
+      { href: `${address}?boxes=1&film=${sha256}`, target: "_blank", rel: "noopener" },
+      el("img", { src: `${address}/thumbnail?film=${sha256}`, alt: `${t("film.alt", { id: id.slice(0, 8) })}. ${t("film.open")}`, loading: "lazy", ...size }),
+    ),
+    el("figcaption", { class: "quiet" }, t("ai.not_for_diagnosis")),
+  );
 }
 
 /** A set of vital signs in one line, each with its unit. */
@@ -177,7 +197,7 @@ export function printed({ patient, story, printed_at: at, printed_by: who }) {
   return [
     el("h1", {}, `${called(patient)} · ${described(patient)}`),
     identity(patient),
-    timeline({ ...story, cases: story.cases.slice(0, 1) }, "h2"),
+    timeline({ ...story, cases: story.cases.slice(0, 1) }, "h2", false),
     el("p", {}, t("patients.printed", { who, time: time(at) })),
     el("p", {}, el("strong", {}, t("app.research"))),
   ];

@@ -3,6 +3,7 @@ what an emergency room sees of the patient that it took."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -65,6 +66,16 @@ def test_a_patient_is_found_named_joined_taken_apart_and_printed(
     expect(merges).to_be_visible()
     expect(one).to_contain_text(two[0][:8])
     expect(one).to_contain_text(two[1][:8])
+    films = one.locator(".entry-film a")
+    expect(films).to_have_count(2)
+    for number, case_id in enumerate((two[1], two[0])):  # the newest case first
+        films.nth(number).focus()
+        page.wait_for_function(
+            "img => img.complete && img.naturalWidth > 0",
+            arg=films.nth(number).locator("img").element_handle(),
+        )
+        expect(films.nth(number)).to_have_attribute("href", re.compile(f"{case_id}.*boxes=1&film="))
+    expect(one.locator(".entry-film figcaption").first).to_contain_text("not for diagnosis")
     assert axe(page) == []
 
     one.get_by_role("button", name="Print").click()

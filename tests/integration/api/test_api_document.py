@@ -127,7 +127,8 @@ control_room crew emergency_room: get /cases, get /cases/{case_id}, get /cases/{
   get /emergency-rooms, get /events, get /inbox, get /cases/{case_id}/messages,
   post /cases/{case_id}/messages, post /messages/{message_id}/seen, get /offers,
   get /offers/{offer_id}, get /cases/{case_id}/image/preview,
-  get /cases/{case_id}/image/dicom, get /cases/{case_id}/image/heatmap
+  get /cases/{case_id}/image/thumbnail, get /cases/{case_id}/image/dicom,
+  get /cases/{case_id}/image/heatmap
 admin control_room operations: get /control-room/shortages, get /beds,
   get /operations/cases, get /operations/queues,
   get /operations/dead-letters

@@ -79,6 +79,45 @@ def test_the_first_picture_is_small_and_progressive(house: House) -> None:
     house.crew.post(f"/cases/{case_id}/cancel", json={"reason": "the test ends"})
 
 
+def test_a_timeline_shows_each_film_small_as_it_was(house: House) -> None:
+    """Also one that was replaced; to whom the film may be shown, and each look on record."""
+    case_id, offers = house.offered(film())
+    dark = io.BytesIO()
+    with Image.open(io.BytesIO(film())) as image:
+        image.point(lambda level: level // 2).save(dark, "PNG")
+    put = {"image": (io.BytesIO(dark.getvalue()), "film.png")}
+    assert house.crew("PUT", f"/cases/{case_id}/image", data=put).status_code == 200
+    patient = house.case(house.crew, case_id)["patient_id"]
+    story = house.crew.get(f"/patients/{patient}/timeline").json
+    first, second = (e["facts"] for e in story["entries"] if e["kind"] == "film")
+    er, address = house.er_of(offers[0]), f"/cases/{case_id}/image/thumbnail"
+    shades = []
+    for facts in (first, second, {"sha256": None}):
+        answer = er.get(address, query_string={"film": facts["sha256"]} if facts["sha256"] else {})
+        assert answer.status_code == 200, answer.text
+        assert len(answer.data) < 30_000
+        with Image.open(io.BytesIO(answer.data)) as image:
+            assert image.info["progressive"]
+            assert max(image.size) == 256
+            if facts["sha256"]:
+                ratio = image.width / image.height
+                assert ratio == pytest.approx(facts["width_px"] / facts["height_px"], rel=0.02)
+            shades.append(float(np.asarray(image).mean()))
+    assert shades[1] == shades[2] != pytest.approx(shades[0], rel=0.1)
+    assert looks(house, case_id) == ["thumbnail"] * 3
+    whole = [er.get(f"/cases/{case_id}/image", query_string={"film": f["sha256"], "boxes": 1})
+             for f in (first, second)]  # fmt: skip
+    assert [answer.status_code for answer in whole] == [200, 200]
+    assert whole[0].data != whole[1].data
+    assert er.get(address, query_string={"film": "0" * 64}).status_code == 404
+    assert er.get(address, query_string={"film": "../../etc"}).status_code == 422
+    assert house.nobody.get(address).status_code == 401
+    assert house.other_crew.get(address).status_code == 404
+    house.decide(offers[1], "accept")
+    assert er.get(address, query_string={"film": first["sha256"]}).status_code == 404
+    house.crew.post(f"/cases/{case_id}/cancel", json={"reason": "the test ends"})
+
+
 @pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
 def test_the_whole_film_has_every_gray_level_and_nothing_of_the_header(
     house: House, photometric: str
