@@ -13,18 +13,29 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Delete, Engine, Update, create_engine, event, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Engine,
+    Update,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError as PoolTimeout
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 from sqlalchemy.pool import NullPool
 
 from broker.errors import DatabaseBusy
 from broker.settings import Settings
 
+T = TypeVar("T")
 WAL_SAFE = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 """First releases of their branches without the WAL-reset corruption (RELIABILITY M16)."""
 
@@ -161,6 +172,16 @@ def insert(session: Session, table: type[DeclarativeBase]) -> sqlite.Insert:
     if session.get_bind().dialect.name == "postgresql":
         return cast(sqlite.Insert, postgresql.insert(table))
     return sqlite.insert(table)
+
+
+def not_sought(column: InstrumentedAttribute[T]) -> ColumnElement[T]:
+    """A column's value as a condition only, by which no index is entered.
+
+    For rows that something else finds in the same statement. SQLite keeps no figures of how common
+    a value is: given an index over all that one unit ever did, or over a state that most rows are
+    in, it reads a year to find one row.
+    """
+    return func.coalesce(column, column)
 
 
 def changed(session: Session, statement: Update | Delete) -> int:

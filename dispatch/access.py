@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, false, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
-from broker import events
+from broker import database, events
 from broker.errors import NotFound
 from broker.lifecycle import OPEN_OFFERS, OfferStatus, Role
 from broker.tables import Case, Message, Offer, Patient
@@ -52,17 +52,24 @@ SYSTEM = Actor(Role.ADMIN, "system")
 
 
 def cases_visible_to(actor: Actor) -> ColumnElement[bool]:
-    """A WHERE clause over Case."""
+    """A WHERE clause over Case; a crew's own are found by it."""
+    if actor.role is Role.CREW:
+        return Case.ambulance_id == actor.ambulance_id
+    return each_case_visible_to(actor)
+
+
+def each_case_visible_to(actor: Actor) -> ColumnElement[bool]:
+    """The same asked of each case by itself: for cases that something else has found."""
     if actor.role is Role.CONTROL_ROOM or actor is SYSTEM:
         return true()
     if actor.role is Role.CREW:
-        return Case.ambulance_id == actor.ambulance_id
+        return database.not_sought(Case.ambulance_id) == actor.ambulance_id
     if actor.role is Role.EMERGENCY_ROOM:
         return (
             select(Offer.id)
             .where(
                 Offer.case_id == Case.id,
-                Offer.emergency_room_id == actor.emergency_room_id,
+                database.not_sought(Offer.emergency_room_id) == actor.emergency_room_id,
                 Offer.status.in_(GRANTING_OFFERS),
             )
             .exists()
@@ -96,9 +103,16 @@ def identified_cases(actor: Actor) -> ColumnElement[bool]:
     room.
     """
     if actor.role is not Role.EMERGENCY_ROOM:
-        return cases_visible_to(actor)
-    accepted = _accepted_by(actor).where(Offer.case_id == Case.id)
-    return accepted.exists()
+        return each_case_visible_to(actor)
+    return (
+        select(Offer.id)
+        .where(
+            Offer.case_id == Case.id,
+            database.not_sought(Offer.emergency_room_id) == actor.emergency_room_id,
+            Offer.status == OfferStatus.ACCEPTED,
+        )
+        .exists()
+    )
 
 
 def patients_visible_to(actor: Actor) -> ColumnElement[bool]:

@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from broker import events
+from broker import database, events
 from broker.lifecycle import CaseStatus, ReadingStatus, Role
 from broker.tables import (
     Case,
@@ -113,11 +113,12 @@ def _states(session: Session, cases: _Cases) -> Iterator[Entry]:
     """States and urgency, from the control room's log, which hears of every change."""
     status: dict[UUID, str] = {}
     acuity: dict[UUID, int] = {}
-    for event in session.scalars(
-        select(Event)
-        .where(Event.case_id.in_(cases), Event.audience == events.CONTROL_ROOM)
-        .order_by(Event.seq)
-    ):
+    heard = session.scalars(
+        select(Event).where(
+            Event.case_id.in_(cases), database.not_sought(Event.audience) == events.CONTROL_ROOM
+        )
+    )
+    for event in sorted(heard, key=lambda event: event.seq):
         assert event.case_id is not None  # asked for by it
         case, body = cases[event.case_id], event.body
         if body.get("status") not in (None, status.get(case.id)) and event.type.startswith("case."):
@@ -151,7 +152,7 @@ def _films(session: Session, cases: _Cases) -> Iterator[Entry]:
     readings = session.scalars(
         select(Reading).where(
             Reading.case_id.in_(cases),
-            Reading.status.in_([ReadingStatus.DONE, ReadingStatus.FAILED]),
+            database.not_sought(Reading.status).in_([ReadingStatus.DONE, ReadingStatus.FAILED]),
         )
     ).all()
     findings: dict[UUID, list[Finding]] = {reading.id: [] for reading in readings}

@@ -190,7 +190,7 @@ def _grounds(
     if "name" in indexes and "birth_date" in indexes:
         same = known_by(
             PatientIdentity.name_index.in_(indexes["name"]),
-            PatientIdentity.birth_date_index.in_(indexes["birth_date"]),
+            database.not_sought(PatientIdentity.birth_date_index).in_(indexes["birth_date"]),
         )
         lock = indexes["name"][0] + indexes["birth_date"][0]
         grounds.append((DuplicateReason.NAME_AND_BIRTH_DATE, same, lock))

@@ -14,12 +14,21 @@ from typing import Any
 from sqlalchemy import ColumnElement, false, func, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
-from broker import events, keyring
+from broker import database, events, keyring
 from broker.lifecycle import LIVE_CASES
 from broker.settings import Settings
 from broker.tables import Case, Patient, PatientIdentity
 from dispatch import access, patients, temporary_names
 from dispatch.access import Actor
+
+_COLUMNS = {
+    "identifier": PatientIdentity.identifier_index,
+    "name": PatientIdentity.name_index,
+    "birth_date": PatientIdentity.birth_date_index,
+}
+RAREST_FIRST = tuple(_COLUMNS)
+LATEST = 2000
+"""So many patients of all are asked one by one whose they are."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,14 @@ def find(session: Session, settings: Settings, actor: Actor, wanted: Mapping[str
     # are where to begin: one way would grow with the table, the other with every hit.
     visible = access.patients_visible_to(actor) if conditions else access.patients_of(actor)
     query = select(Patient).where(visible, Patient.root_id == Patient.id, *conditions)
-    if wanted.get("before") is not None:
-        query = query.where(Patient.number < wanted["before"])
-    limit = wanted["limit"]
-    found = session.scalars(query.order_by(Patient.number.desc()).limit(limit + 1)).all()
+    before, limit = wanted.get("before"), wanted["limit"]
+    if before is not None:
+        query = query.where(Patient.number < before)
+    found: Sequence[Patient] = []
+    if not conditions:
+        found = _newest(session, actor, before, limit + 1)
+    if len(found) <= limit:
+        found = session.scalars(query.order_by(Patient.number.desc()).limit(limit + 1)).all()
     asked = sorted(k for k in (*patients.INDEXED, "temporary_name") if wanted.get(k))
     if asked:
         events.audit(
@@ -63,6 +76,23 @@ def find(session: Session, settings: Settings, actor: Actor, wanted: Mapping[str
         lines(session, actor, found[:limit]),
         found[limit - 1].number if len(found) > limit else None,
     )
+
+
+def _newest(session: Session, actor: Actor, before: int | None, limit: int) -> Sequence[Patient]:
+    """Those of this actor among the latest patients of all: a full page of a busy unit's, without
+    going through all that it ever brought or took; less than a page says nothing."""
+    top = before or (session.scalar(select(func.max(Patient.number))) or 0) + 1
+    return session.scalars(
+        select(Patient)
+        .where(
+            Patient.number < top,
+            Patient.number >= top - LATEST,
+            Patient.root_id == Patient.id,
+            access.patients_visible_to(actor),
+        )
+        .order_by(Patient.number.desc())
+        .limit(limit)
+    ).all()
 
 
 def same_identity(
@@ -81,16 +111,14 @@ def same_identity(
                 access.patients_visible_to(actor),
                 Patient.root_id == Patient.id,
                 Patient.id != patient.id,
-                *(_indexed(settings, field, known[field]) for field in fields),
+                *_known_by(settings, {field: known[field] for field in fields}),
             )
             found |= {p.id: p for p in session.scalars(query.limit(10))}
     return list(found.values())
 
 
 def _conditions(settings: Settings, wanted: Mapping[str, Any]) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [
-        _indexed(settings, field, wanted[field]) for field in patients.INDEXED if wanted.get(field)
-    ]
+    conditions = _known_by(settings, {k: wanted[k] for k in patients.INDEXED if wanted.get(k)})
     if said := wanted.get("temporary_name"):
         number = temporary_names.number_of(said)
         # An absorbed patient's name leads to the one that stands for it.
@@ -107,18 +135,27 @@ def _conditions(settings: Settings, wanted: Mapping[str, Any]) -> list[ColumnEle
     return conditions
 
 
-def _indexed(settings: Settings, field: str, text: str) -> ColumnElement[bool]:
-    column = {
-        "name": PatientIdentity.name_index,
-        "birth_date": PatientIdentity.birth_date_index,
-        "identifier": PatientIdentity.identifier_index,
-    }[field]
-    member = aliased(Patient)
-    return Patient.id.in_(
-        select(member.root_id)
-        .join(PatientIdentity, PatientIdentity.patient_id == member.id)
-        .where(column.in_(keyring.of(settings).indexes(field, text)))
-    )
+def _known_by(settings: Settings, words: Mapping[str, str]) -> list[ColumnElement[bool]]:
+    """Patients of whom all these words are known, of one member or of several.
+
+    The rarest word finds them, the others are asked of each that was found: a birth date is shared
+    by many.
+    """
+    conditions: list[ColumnElement[bool]] = []
+    for field in RAREST_FIRST:
+        if field not in words:
+            continue
+        member = aliased(Patient)
+        column, indexes = _COLUMNS[field], keyring.of(settings).indexes(field, words[field])
+        known = select(member.root_id).join(
+            PatientIdentity, PatientIdentity.patient_id == member.id
+        )
+        if not conditions:
+            conditions.append(Patient.id.in_(known.where(column.in_(indexes))))
+        else:
+            theirs = (member.root_id == Patient.id, database.not_sought(column).in_(indexes))
+            conditions.append(known.where(*theirs).exists())
+    return conditions
 
 
 def lines(session: Session, actor: Actor, roots: Sequence[Patient]) -> list[Line]:

@@ -70,7 +70,7 @@ def claim(session: Session, settings: Settings, kind: ReadingKind, owner: str) -
         select(Reading, Image)
         .join(Image, Image.id == Reading.image_id)
         .join(Case, Case.id == Reading.case_id)
-        .where(Reading.kind == kind, Reading.status == ReadingStatus.PENDING)
+        .where(database.not_sought(Reading.kind) == kind, Reading.status == ReadingStatus.PENDING)
         .where(
             or_(
                 Reading.error_code.is_distinct_from(WORKER_LOST),

@@ -36,9 +36,12 @@ def list_cases(query: dict[str, Any]) -> list[dict[str, Any]]:
     """Cases that you may see, newest first."""
     state, who = here(), actor()
     with state.record.look() as session:
-        wanted = select(Case).where(access.cases_visible_to(who))
-        if query["live"]:
-            wanted = wanted.where(Case.status.in_(LIVE_CASES))
+        if query["live"]:  # few at any time, of whomever; a unit's own are a year's
+            wanted = select(Case).where(
+                Case.status.in_(LIVE_CASES), access.each_case_visible_to(who)
+            )
+        else:
+            wanted = select(Case).where(access.cases_visible_to(who))
         if "before" in query:
             wanted = wanted.where(Case.received_at < query["before"])
         rows = session.scalars(wanted.order_by(Case.received_at.desc()).limit(query["limit"])).all()
