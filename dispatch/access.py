@@ -79,12 +79,23 @@ def each_case_visible_to(actor: Actor) -> ColumnElement[bool]:
 
 def offers_visible_to(actor: Actor) -> ColumnElement[bool]:
     """A WHERE clause over Offer; the crew sees its cases' offers, an ER its own."""
-    if actor.role is Role.CONTROL_ROOM or actor is SYSTEM:
-        return true()
     if actor.role is Role.EMERGENCY_ROOM:
         return Offer.emergency_room_id == actor.emergency_room_id
     if actor.role is Role.CREW:
         return Offer.case_id.in_(select(Case.id).where(Case.ambulance_id == actor.ambulance_id))
+    return each_offer_visible_to(actor)
+
+
+def each_offer_visible_to(actor: Actor) -> ColumnElement[bool]:
+    """The same asked of each offer by itself: for offers that something else has found."""
+    if actor.role is Role.CONTROL_ROOM or actor is SYSTEM:
+        return true()
+    if actor.role is Role.EMERGENCY_ROOM:
+        return database.not_sought(Offer.emergency_room_id) == actor.emergency_room_id
+    if actor.role is Role.CREW:
+        theirs = aliased(Case)  # whoever asks may have joined the cases
+        own = database.not_sought(theirs.ambulance_id) == actor.ambulance_id
+        return select(theirs.id).where(theirs.id == Offer.case_id, own).exists()
     return false()
 
 
@@ -167,7 +178,10 @@ def patient(session: Session, actor: Actor, patient_id: UUID) -> Patient:
 def case(session: Session, actor: Actor, case_id: UUID) -> Case:
     """The case, or NotFound when it does not exist for this actor."""
     return _one(
-        session, select(Case).where(Case.id == case_id, cases_visible_to(actor)), "case", case_id
+        session,
+        select(Case).where(Case.id == case_id, each_case_visible_to(actor)),
+        "case",
+        case_id,
     )
 
 
@@ -175,7 +189,7 @@ def offer(session: Session, actor: Actor, offer_id: UUID) -> Offer:
     """The offer, or NotFound when it does not exist for this actor."""
     return _one(
         session,
-        select(Offer).where(Offer.id == offer_id, offers_visible_to(actor)),
+        select(Offer).where(Offer.id == offer_id, each_offer_visible_to(actor)),
         "offer",
         offer_id,
     )

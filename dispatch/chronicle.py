@@ -210,7 +210,7 @@ def _vitals(session: Session, cases: _Cases) -> Iterator[Entry]:
 def _offers(session: Session, actor: Actor, cases: _Cases) -> Iterator[Entry]:
     for offer in session.scalars(
         select(Offer)
-        .where(Offer.case_id.in_(cases), access.offers_visible_to(actor))
+        .where(Offer.case_id.in_(cases), access.each_offer_visible_to(actor))
         .order_by(Offer.offered_at, Offer.rank)
         .options(joinedload(Offer.emergency_room))
     ):

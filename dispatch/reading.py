@@ -271,7 +271,7 @@ def _died_again(kind: ReadingKind, since: datetime) -> ColumnElement[bool]:
     return (
         select(again.id)
         .where(
-            again.kind == kind,
+            database.not_sought(again.kind) == kind,
             again.attempt >= 2,
             or_(
                 and_(

@@ -32,14 +32,21 @@ def list_offers(query: dict[str, Any]) -> list[dict[str, Any]]:
     """Your offers, newest first: open and held ones, or all."""
     state, who = here(), actor()
     with state.record.look() as session:
-        wanted = select(Offer).where(access.offers_visible_to(who))
         if query["open"]:
             # From the live cases on: an ER's own offers of years are many, live cases are few.
             live = select(Case.id).where(Case.status.in_(LIVE_CASES))
             held = (Offer.status == OfferStatus.ACCEPTED) & Case.status.in_(HELD_CASES)
-            wanted = wanted.join(Offer.case).where(
-                Offer.case_id.in_(live), Offer.status.in_(OPEN_OFFERS) | held
+            wanted = (
+                select(Offer)
+                .join(Offer.case)
+                .where(
+                    Offer.case_id.in_(live),
+                    Offer.status.in_(OPEN_OFFERS) | held,
+                    access.each_offer_visible_to(who),
+                )
             )
+        else:
+            wanted = select(Offer).where(access.offers_visible_to(who))
         rows = session.scalars(wanted.order_by(Offer.offered_at.desc()).limit(query["limit"])).all()
         if query["cases"] and rows:
             ids = [str(offer.id) for offer in rows]

@@ -261,7 +261,10 @@ def test_a_setting_changes_while_everything_runs(
 
 def test_the_audit_is_searched_in_pages_and_says_who_searched(house: House) -> None:
     for number in range(60):
-        house.admin.post("/admin/devices", json={"label": f"d{number}", "role": "operations"})
+        issued = house.admin.post(
+            "/admin/devices", json={"label": f"d{number}", "role": "operations"}
+        ).json
+    house.admin.post(f"/admin/devices/{issued['id']}/revoke")
     query = {"action": "device.issued"}
     first = house.admin.get("/admin/audit", query_string=query).json
     assert len(first["entries"]) == 50
@@ -273,6 +276,20 @@ def test_the_audit_is_searched_in_pages_and_says_who_searched(house: House) -> N
     assert own.details["by_action"] == "device.issued"
     found = house.admin.get("/admin/audit", query_string={"action": "audit."}).json
     assert {entry["action"] for entry in found["entries"]} == {"audit.searched"}
+    query, ids = {"action": "device."}, []
+    while query:  # several actions in one order, page by page
+        found = house.admin.get("/admin/audit", query_string=query).json
+        ids += [(entry["at"], entry["id"]) for entry in found["entries"]]
+        query = found["next"] and {"action": "device.", "after": found["next"]}
+    with house.record.read() as db:
+        rows = db.execute(
+            select(AuditEntry.id, AuditEntry.action).where(AuditEntry.action.like("device.%"))
+        ).all()
+    assert len({action for _, action in rows}) > 1
+    assert ids == sorted(ids, reverse=True)
+    assert sorted(id_ for _, id_ in ids) == sorted(str(id_) for id_, _ in rows)
+    found = house.admin.get("/admin/audit", query_string={"action": "nobody."}).json
+    assert found["entries"] == []
     found = house.admin.get("/admin/audit", query_string={"actor": own.actor}).json
     assert {entry["actor"] for entry in found["entries"]} == {own.actor}
     for wrong in ({"after": "x"}, {"from_at": "yesterday"}, {"case_id": "1"}):
