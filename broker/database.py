@@ -29,8 +29,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError as PoolTimeout
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.functions import FunctionElement
 
 from broker.errors import DatabaseBusy
 from broker.settings import Settings
@@ -174,14 +176,31 @@ def insert(session: Session, table: type[DeclarativeBase]) -> sqlite.Insert:
     return sqlite.insert(table)
 
 
+class _NotSought(FunctionElement[T]):
+    name = "not_sought"
+    inherit_cache = True
+
+
+@compiles(_NotSought)
+def _as_it_is(element: _NotSought[Any], compiler: Any, **more: Any) -> str:
+    return str(compiler.process(element.clauses, **more))
+
+
+@compiles(_NotSought, "sqlite")
+def _without_index(element: _NotSought[Any], compiler: Any, **more: Any) -> str:
+    return f"+{compiler.process(element.clauses, **more)}"
+
+
 def not_sought(column: InstrumentedAttribute[T]) -> ColumnElement[T]:
-    """A column's value as a condition only, by which no index is entered.
+    """A column's value as a condition only, by which SQLite enters no index.
 
     For rows that something else finds in the same statement. SQLite keeps no figures of how common
     a value is: given an index over all that one unit ever did, or over a state that most rows are
-    in, it reads a year to find one row.
+    in, it reads a year to find one row. PostgreSQL knows, and sees the bare column.
     """
-    return func.coalesce(column, column)
+    found: _NotSought[T] = _NotSought(column)
+    found.type = column.type
+    return found
 
 
 def changed(session: Session, statement: Update | Delete) -> int:

@@ -25,6 +25,9 @@ GRANTING_OFFERS = OPEN_OFFERS | {OfferStatus.ACCEPTED}
 """While an offer is in one of these, its ER may see the case."""
 
 
+FEW = 1000
+
+
 @dataclass(frozen=True)
 class Actor:
     """Whoever asks: a person, a device, or the system itself."""
@@ -75,6 +78,21 @@ def each_case_visible_to(actor: Actor) -> ColumnElement[bool]:
             .exists()
         )
     return false()
+
+
+def all_cases_of(session: Session, actor: Actor) -> ColumnElement[bool]:
+    """The same for a list over the years: an ER's are found from its offers while these are few,
+    and asked of each case, the newest first, when they are many."""
+    if actor.role is not Role.EMERGENCY_ROOM:
+        return cases_visible_to(actor)
+    own = session.scalars(
+        select(Offer.case_id)
+        .where(
+            Offer.emergency_room_id == actor.emergency_room_id, Offer.status.in_(GRANTING_OFFERS)
+        )
+        .limit(FEW + 1)
+    ).all()
+    return Case.id.in_(own) if len(own) <= FEW else each_case_visible_to(actor)
 
 
 def offers_visible_to(actor: Actor) -> ColumnElement[bool]:

@@ -41,7 +41,7 @@ def list_cases(query: dict[str, Any]) -> list[dict[str, Any]]:
                 Case.status.in_(LIVE_CASES), access.each_case_visible_to(who)
             )
         else:
-            wanted = select(Case).where(access.cases_visible_to(who))
+            wanted = select(Case).where(access.all_cases_of(session, who))
         if "before" in query:
             wanted = wanted.where(Case.received_at < query["before"])
         rows = session.scalars(wanted.order_by(Case.received_at.desc()).limit(query["limit"])).all()
