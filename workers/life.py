@@ -34,6 +34,7 @@ class Life:
         self._finished = 0
         self._deaf_since: float | None = None
         self._listens = True
+        self._will_ask = False
         self._log = logs.logger()
 
     def start(self) -> None:
@@ -63,12 +64,15 @@ class Life:
                 why=error.why,
             )
             self._listen(False)
-            self._consumer.timer.call_after(ASK_AGAIN_S, self._ask_again)
+            if not self._will_ask:
+                self._will_ask = True
+                self._consumer.timer.call_after(ASK_AGAIN_S, self._ask_again)
             return
         self._finished = ended
         self._listen(True)
 
     def _ask_again(self) -> None:
+        self._will_ask = False
         if not self._listens:  # the regular beat may have come first
             self.beat()
 
