@@ -25,7 +25,7 @@ PAGES = (
     "sign_in",
 )
 LARGEST = 60 * 1024
-VIEWER = {"viewer.js"}
+VIEWER = {"viewer.js", "viewer_marks.js"}
 """The film's viewer: its size is its library's, and it is loaded when somebody asks for it."""
 
 

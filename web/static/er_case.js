@@ -36,8 +36,7 @@ function header(offer, shown, held) {
   const waits = WAITING.has(offer.status);
   const known = offer.way;
   const late = waits && Date.parse(offer.answer_by_at) <= serverNow();
-  const over = held && ["closed", "cancelled"].includes(shown?.status);
-  const state = held && shown ? heldWords(shown, over) : offerState(offer);
+  const over = isOver(offer);
   return el(
     "header",
     { class: "offer-heading" },
@@ -50,9 +49,7 @@ function header(offer, shown, held) {
           offer.distance_km === null ? null : el("small", {}, ` ${number(offer.distance_km, 1)} km`),
         )
       : null,
-    waits
-      ? el("span", { class: "answer-by" }, el("small", {}, `${t("er.answer_by")} `), countdown(offer.answer_by_at))
-      : el("strong", { class: held ? "yours" : "", role: "status" }, state),
+    stateOf(offer),
     el(
       "p",
       { class: "quiet" },
@@ -66,6 +63,16 @@ function header(offer, shown, held) {
     late ? el("p", { class: "note" }, t("er.late")) : null,
     offer.status === "accepted_with_delay" ? el("p", { class: "note warn" }, t("er.counter_waits", { n: offer.delay_min })) : null,
   );
+}
+
+const isOver = ({ status, case: shown }) => status === "accepted" && ["closed", "cancelled"].includes(shown?.status);
+
+/** How an offer stands: until when it waits, or what became of it. */
+function stateOf(offer) {
+  const { status, case: shown } = offer;
+  if (WAITING.has(status)) return el("span", { class: "answer-by" }, el("small", {}, `${t("er.answer_by")} `), countdown(offer.answer_by_at));
+  const held = status === "accepted";
+  return el("strong", { class: held ? "yours" : "", role: "status" }, held && shown ? heldWords(shown, isOver(offer)) : offerState(offer));
 }
 
 /** Whose a patient is; without contact nobody knows, since it may have been given back meanwhile. */
@@ -132,9 +139,14 @@ function trendOf(shown) {
   );
 }
 
+let viewer = null; // its module, once somebody has asked for it
+let opened = null; // the offer on the screen
+
 /** Draw what needs a place in the page first: the film's frame, the chart, the map. */
 export function afterPaint(root, offer) {
+  opened = offer;
   sizeStages(root);
+  viewer?.refresh(offer);
   if (!offer?.case) return;
   const chart = root.querySelector(".chart");
   const sets = offer.case.vitals_trend ?? [];
@@ -330,9 +342,10 @@ export function wireCase({ change, step, show }) {
     overlays.toggle(button.dataset.case, button.dataset.overlay);
     show();
   };
-  actions.fullFilm = async (button) => {
-    const { openViewer } = await import("./viewer.js");
-    openViewer(button.dataset);
+  actions.fullFilm = async () => {
+    const offer = opened;
+    viewer = await import("./viewer.js");
+    viewer.openViewer(offer, { stateOf, changed: show, keysOff });
   };
   actions.keys = help;
   document.addEventListener("keydown", (event) => pressKey(event, step));

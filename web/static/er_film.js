@@ -17,19 +17,32 @@ export const overlays = {
   },
 };
 
+/** What tells this film from another under the same address: it may be replaced. */
+export const versionOf = (image) => image.sha256.slice(0, 12);
+
+/** What can be laid over a film, in order: boxes above their threshold, then heatmaps. */
+export function marksOf(image) {
+  const boxes = image.boxes.filter((box) => box.above_threshold);
+  return [
+    ...boxes.map((box, i) => ({ name: `box-${i}`, box, sign: "▢", words: `${word("label", box.label)} ${number(box.score, 2)}` })),
+    ...image.heatmaps.map((label) => ({ name: `heat-${label}`, heat: label, sign: "◉", words: word("label", label) })),
+  ];
+}
+
 /** The film with its switches, or that there is none. */
 export function filmPanel(shown) {
   const image = shown.image;
   if (!image) return el("p", { class: "quiet no-film" }, t("film.none"));
-  const boxes = image.boxes.filter((box) => box.above_threshold);
-  const drawn = boxes.filter((_, i) => overlays.shows(shown.id, `box-${i}`));
-  const version = image.sha256.slice(0, 12); // the film under an address may be replaced
-  const heated = image.heatmaps.filter((label) => overlays.shows(shown.id, `heat-${label}`));
-  const chip = (name, words) =>
+  const version = versionOf(image);
+  const marks = marksOf(image);
+  const on = marks.filter(({ name }) => overlays.shows(shown.id, name));
+  const drawn = on.flatMap(({ box }) => box ?? []);
+  const heated = on.flatMap(({ heat }) => heat ?? []);
+  const chip = ({ name, sign, words }) =>
     el(
       "button",
       { type: "button", class: "chip", "data-do": "overlay", "data-case": shown.id, "data-overlay": name, "aria-pressed": String(overlays.shows(shown.id, name)) },
-      words,
+      `${sign} ${words}`,
     );
   const detected = image.readings.find((reading) => reading.kind === "detect");
   return el(
@@ -57,11 +70,10 @@ export function filmPanel(shown) {
     el(
       "figcaption",
       {},
-      el("button", { type: "button", class: "primary", "data-do": "fullFilm", "data-url": `${image.url}/dicom?v=${version}`, "data-name": t("case.number", { id: shown.id.slice(0, 8) }) }, t("film.full")),
-      boxes.map((box, i) => chip(`box-${i}`, `▢ ${word("label", box.label)} ${number(box.score, 2)}`)),
-      image.heatmaps.map((label) => chip(`heat-${label}`, `◉ ${word("label", label)}`)),
+      el("button", { type: "button", class: "primary", "data-do": "fullFilm" }, t("film.full")),
+      marks.map(chip),
       heated.length ? el("p", { class: "quiet" }, t("film.heat_meaning")) : null,
-      detected?.status === "done" && !boxes.length ? el("span", { class: "quiet" }, t("film.boxes_none")) : null,
+      detected?.status === "done" && !marks.some(({ box }) => box) ? el("span", { class: "quiet" }, t("film.boxes_none")) : null,
       image.unusable_reason
         ? el("p", { class: "note warn" }, t("film.unusable", { reason: word("unusable", image.unusable_reason) }))
         : null,

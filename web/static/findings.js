@@ -39,7 +39,7 @@ export function findings(image, explain) {
 }
 
 /** Which networks said so; beside it stands that they are no diagnosis. */
-function models(image) {
+export function models(image) {
   const known = image.readings.filter((reading) => reading.model);
   return known.length ? el("p.quiet.models", known.map((r) => `${t("er.model_" + r.kind)} ${r.model.name} ${r.model.version}`).join(" · ")) : null;
 }
