@@ -57,23 +57,26 @@ async function fetchOffer(id) {
   show();
 }
 
-async function reload() {
+async function reload({ first = false } = {}) {
   try {
-    const [open, all, rooms] = await Promise.all([
+    const [open, rooms] = await Promise.all([
       api("GET", "/offers?open=true&cases=true&limit=200"),
-      api("GET", "/offers?open=false&cases=true&limit=40"),
       api("GET", "/emergency-rooms"),
     ]);
     heard();
     keepRoom(rooms.find((r) => r.id === config.emergency_room_id));
     const listed = new Set(open.map((o) => o.id));
     for (const id of [...offers.keys()]) if (!listed.has(id)) offers.delete(id);
-    ended = all.filter((o) => !listed.has(o.id) && isEnded(o)).slice(0, 30);
+    ended = ended.filter((o) => !listed.has(o.id));
     open.forEach(keep);
+    if (first) unseen.clear(); // what was there when the page came is what one opened it for
     for (const offer of open) {
       unconfirmed.delete(offer.id);
       if (offer.status === "accepted") loadMessages(offer.case_id, show);
     }
+    show(); // nobody waits for what has ended
+    const all = await api("GET", "/offers?open=false&cases=true&limit=40");
+    ended = all.filter((o) => !offers.has(o.id) && isEnded(o)).slice(0, 30);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
   }
@@ -306,8 +309,7 @@ wireMessages(show);
 session()
   .then((who) => paint(place("who"), who.display_name))
   .catch(() => {});
-await reload();
-unseen.clear(); // what was there when the page came is what one opened it for
+await reload({ first: true });
 if (linked) await openLinked();
 show();
 follow({ onEvent, reload });

@@ -148,6 +148,12 @@ export function afterPaint(root, offer) {
   sizeStages(root);
   viewer?.refresh(offer);
   if (!offer?.case) return;
+  // First the film: each of the others is a library, which would keep the picture waiting.
+  const film = root.querySelector(".stage img");
+  if (film && !film.complete) {
+    film.onload = film.onerror = () => requestAnimationFrame(() => afterPaint(root, opened));
+    return;
+  }
   const chart = root.querySelector(".chart");
   const sets = offer.case.vitals_trend ?? [];
   if (chart && chart.dataset.sets !== String(sets.length)) {

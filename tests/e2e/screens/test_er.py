@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.e2e.conftest import Installation
 from tests.e2e.screens.rig import (
@@ -40,6 +40,27 @@ def test_a_page_asks_for_nothing_twice(screens: Screens, installation: Installat
     assert len(once) == len(set(once)) == 2, once
     scripts = [url for url in seen if url.endswith(".js")]
     assert len(scripts) == len(set(scripts))
+    cancel(installation, case_id)
+
+
+def test_the_film_waits_for_nothing_that_is_not_needed(
+    screens: Screens, installation: Installation
+) -> None:
+    """What has ended, the map and its library come after the film."""
+    case_id = submit(installation)
+    page = screens.context(asked(installation, case_id)[0]).new_page()
+    seen: list[str] = []
+    film: list[Route] = []
+    page.on("request", lambda request: seen.append(request.url))
+    page.route("**/offers?open=false*", lambda route: None)  # it never comes
+    page.route("**/image/preview*", lambda route: film.append(route))
+    page.goto("/er")
+    page.locator("[data-decision=accept]:not([aria-disabled])").wait_for()
+    page.wait_for_timeout(500)
+    assert len(film) == 1
+    assert not [url for url in seen if "/vendor/" in url]
+    film[0].continue_()
+    expect(page.locator(".map .leaflet-marker-icon").first).to_be_visible()
     cancel(installation, case_id)
 
 
