@@ -93,7 +93,7 @@ def child() -> Iterator[Child]:
 
 
 def pool(city: City, *children: Child, kind: ReadingKind = CLASSIFY) -> Children:
-    mine = Process(Tuned(city.record), city.record, ImageStore(city.settings), "the pool")
+    mine = Process(Tuned(city.record), city.record, ImageStore(city.settings))
     return Children(mine, [kind], lambda: [c.pid for c in children if c.poll() is None])
 
 
