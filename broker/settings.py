@@ -113,7 +113,7 @@ class Settings:
     """How long the charts keep every minute; older samples are one per hour."""
     stream_poll_s: float = 2.0
     """How often a stream looks for events when Redis is silent."""
-    stream_reauthorise_s: float = 20.0
+    stream_reauthorise_s: float = 5.0
     """How often a stream asks again whether its listener may still listen."""
     max_upload_bytes: int = 32 * 1024 * 1024
     """Largest request body."""

@@ -169,7 +169,7 @@ def issue_device(data: dict[str, Any]) -> dict[str, Any]:
 @blueprint.response(200, schemas.DeviceOut)
 @allow(Role.ADMIN)
 def revoke_device(device_id: UUID) -> DeviceToken:
-    """A device may no longer speak: its next call is 401, its open stream ends within 30 s."""
+    """A device may no longer speak: its next call is 401, its open stream ends within 10 s."""
     who = actor()
     return here().record.again(lambda s: changes.revoke_device(s, who, device_id))
 

@@ -1,19 +1,13 @@
 // Free beds of every ER with the age of each figure; the control room and administrators set them.
 
-import { api, config, el, notice, number, paint, press, Problem, roomName, session, t, word, wordsOf } from "./page.js";
+import { api, config, el, notice, number, paint, press, roomName, session, t, word } from "./page.js";
 import { feedLine } from "./shortage.js";
+import { watch } from "./watch.js";
 
-const EVERY_MS = 15000;
+const EVERY_MS = 5000;
 
 async function show() {
-  let board;
-  try {
-    board = await api("GET", "/beds");
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    notice(wordsOf(problem), "bad");
-    return;
-  }
+  const board = await api("GET", "/beds");
   paint(document.getElementById("feed"), feedLine(board.feed));
   paint(document.getElementById("rooms"), board.rooms.map(card));
 }
@@ -41,10 +35,10 @@ function card(room) {
     el("p", { class: "quiet" }, room.offered_now.map((c) => word("capability", c)).join(", ") || t("common.none")),
     el(
       "form",
-      { "data-beds": room.id, "data-key": `${room.id}-beds`, "data-keep": true, class: "row" },
+      { "data-beds": room.id, "data-key": `${room.id}-beds`, "data-keep": true, class: "row-form" },
       el(
         "label",
-        {},
+        { class: "grow" },
         t("beds.set"),
         el("input", { name: "available", type: "number", inputmode: "numeric", min: -200, max: 500, step: 1, required: true }),
       ),
@@ -64,7 +58,7 @@ function capabilities(room) {
       "form",
       { "data-capabilities": room.id, "data-keep": true, class: "stack" },
       config.capabilities.map((name) =>
-        el("label", {}, el("input", { type: "checkbox", name: "capability", value: name, checked: has.has(name) }), " ", word("capability", name)),
+        el("label", { class: "check" }, el("input", { type: "checkbox", name: "capability", value: name, checked: has.has(name) }), " ", word("capability", name)),
       ),
       el("button", { type: "submit" }, t("beds.save")),
     ),
@@ -92,5 +86,4 @@ document.addEventListener("submit", (event) => {
 session()
   .then((who) => paint(document.getElementById("who"), who.display_name))
   .catch(() => {});
-await show();
-setInterval(show, EVERY_MS);
+watch(show, EVERY_MS);

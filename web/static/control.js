@@ -1,7 +1,7 @@
 // The control room's page: alarms first, then every live case.
 
 import { actions, api, el, paint, press, Problem, roomName, serverNow, session, t, time } from "./page.js";
-import { follow, heard } from "./live.js";
+import { follow, heard, showConnection } from "./live.js";
 import { guard, wireGuard } from "./guard.js";
 import * as meaning from "./meaning.js";
 import { loadMessages, messages, unread, wireMessages } from "./messages.js";
@@ -239,6 +239,7 @@ wireSound(show);
 session()
   .then((who) => paint(document.getElementById("who"), who.display_name))
   .catch(() => {});
+showConnection(false);
 await reload();
 showBeds();
 setInterval(showBeds, 60000);

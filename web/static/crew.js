@@ -259,7 +259,7 @@ async function main() {
       break;
     } catch (problem) {
       refusal(problem);
-      if (problem.status === 401) return signedOut();
+      if (problem.status === 401) return;
       box.open ||= !out.outbox.length;
       showConnection(false);
       await new Promise((wake) => setTimeout(wake, 2000));

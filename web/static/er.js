@@ -3,7 +3,7 @@
 // and a page that does not know the present state decides nothing.
 
 import { actions, api, config, countdown, el, notice, paint, press, Problem, session, t, time } from "./page.js";
-import { follow, heard } from "./live.js";
+import { follow, heard, showConnection } from "./live.js";
 import { loadMessages, unread, wireMessages } from "./messages.js";
 import { acuity, acuityWords, offerState, patientLine } from "./patient.js";
 import { bar, keepRoom, wireBar } from "./er_bar.js";
@@ -309,6 +309,7 @@ wireMessages(show);
 session()
   .then((who) => paint(place("who"), who.display_name))
   .catch(() => {});
+showConnection(false);
 await reload({ first: true });
 if (linked) await openLinked();
 show();

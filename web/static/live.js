@@ -1,7 +1,7 @@
 // Keeps a page true: the event stream, polling where the stream is silent, and plain words when
 // neither answers. Only this file decides whether the state on the screen is known.
 
-import { api, config, el, paint, place, Problem, serverNow, t, time } from "./page.js";
+import { api, config, el, paint, place, serverNow, t, time } from "./page.js";
 
 const SILENT_MS = 7000; // the stream beats every 5 s
 const LOST_MS = 10000;
@@ -20,6 +20,7 @@ const began = clocks();
 let heardAt = null; // last sign of life of any kind
 let missing = false; // there is more than the screen shows, whatever the stream says
 let askAgain = false; // a question of the page's own got no answer
+let ended = false; // the sign-in is over, and with it all that this page may know
 
 // A stream that beats proves nothing while questions stay without an answer, also the page's first.
 document.addEventListener("unanswered", () => {
@@ -33,8 +34,8 @@ export function heard() {
 
 /** Show how sure the page is; returns whether the state is unknown. */
 export function showConnection(direct) {
-  const unknown = ageMs(heardAt ?? began) > LOST_MS;
-  const state = unknown ? "lost" : heardAt === null ? "starting" : direct ? "live" : "polling";
+  const unknown = ended || ageMs(heardAt ?? began) > LOST_MS;
+  const state = ended ? "signed_out" : unknown ? "lost" : heardAt === null ? "starting" : direct ? "live" : "polling";
   if (connection.dataset.state !== state) {
     connection.dataset.state = state;
     paint(connection, el("span.dot", { "aria-hidden": "true" }), t(`connection.${state}`));
@@ -45,7 +46,10 @@ export function showConnection(direct) {
       const since = heardAt
         ? t("connection.lost_since", { time: time(serverNow() - ageMs(heardAt)) })
         : t("connection.lost_never");
-      paint(lost, el("strong", t("connection.lost")), el("span", since));
+      const onward = ended
+        ? el("a.button", { href: `/sign-in${location.search}` }, t("sign_in.title"))
+        : el("span", since);
+      paint(lost, el("strong", t(`connection.${state}`)), onward);
     }
   }
   return unknown;
@@ -53,14 +57,10 @@ export function showConnection(direct) {
 
 /** Say that the sign-in ended; the page stays, for something may be typed in it. */
 export function signedOut() {
-  lost.hidden = false;
-  document.body.classList.add("state-unknown");
-  paint(
-    lost,
-    el("strong", t("connection.signed_out")),
-    el("a.button", { href: `/sign-in${location.search}` }, t("sign_in.title")),
-  );
+  ended = true;
+  showConnection();
 }
+document.addEventListener("signedout", signedOut); // whatever was asked, and was refused for that
 
 /**
  * Follow this audience's events from config.after on, each once and in order.
@@ -71,7 +71,6 @@ export function follow({ onEvent, reload }) {
   let source = null;
   let streamHeardAt = [0, -SILENT_MS];
   let polling = false;
-  let ended = false;
   let wasUnknown = false;
   let failures = 0;
   let polledAt = streamHeardAt;
@@ -121,6 +120,7 @@ export function follow({ onEvent, reload }) {
     source.onerror = () => {
       // Reconnect by hand, so that the number we ask for is the last one of either channel.
       source.close();
+      poll(); // a sign-in that was taken away ends the stream first of all
       const waitMs = Math.min(10000, 500 * 2 ** failures++) + Math.random() * 500;
       setTimeout(() => !ended && open(), waitMs);
     };
@@ -142,12 +142,8 @@ export function follow({ onEvent, reload }) {
         askAgain = false;
         reload();
       }
-    } catch (problem) {
-      if (problem instanceof Problem && problem.status === 401) {
-        ended = true;
-        source.close();
-        signedOut();
-      }
+    } catch {
+      // Silence is told by its age, a sign-in that is over by "signedout".
     } finally {
       polling = false;
       show();
@@ -155,7 +151,7 @@ export function follow({ onEvent, reload }) {
   }
 
   function show() {
-    if (ended) return;
+    if (ended) source.close();
     const unknown = showConnection(ageMs(streamHeardAt) < SILENT_MS);
     if (wasUnknown && !unknown) reload();
     wasUnknown = unknown;

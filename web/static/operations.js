@@ -1,12 +1,12 @@
 // The page of operations: is anybody waiting, and why. Polls rows; shows nothing clinical.
 
-import { actions, api, el, notice, paint, press, Problem, session, t, time, word } from "./page.js";
-import { heard, showConnection, signedOut } from "./live.js";
+import { actions, api, el, notice, paint, press, session, t, time, word } from "./page.js";
 import { charts } from "./operations_charts.js";
 import { closePanel, openPanel } from "./operations_panel.js";
 import { ago, factWords, figure, level, MAY_ACT, person, seconds, short, table, td, th, timelineButton, worthShowing } from "./operations_parts.js";
 import { verdict } from "./operations_verdict.js";
 import { ring, wireSound } from "./sound.js";
+import { watch } from "./watch.js";
 
 const EVERY_MS = 2000;
 const LEVELS = [1, 2, 3, 4, 5, null];
@@ -268,19 +268,12 @@ function show(board, letters) {
   document.title = `${open.length ? "(" + open.length + ") " : ""}${t("page.operations")} · ${t("app.name")}`;
 }
 
-async function poll() {
-  try {
-    const [board, letters] = await Promise.all([
-      api("GET", "/operations/board", undefined, { timeoutMs: 8000 }),
-      api("GET", "/operations/dead-letters", undefined, { timeoutMs: 8000 }),
-    ]);
-    heard();
-    show(board, letters);
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    if (problem.status === 401) return signedOut();
-  }
-  setTimeout(poll, EVERY_MS);
+async function look() {
+  const [board, letters] = await Promise.all([
+    api("GET", "/operations/board", undefined, { timeoutMs: 8000 }),
+    api("GET", "/operations/dead-letters", undefined, { timeoutMs: 8000 }),
+  ]);
+  show(board, letters);
 }
 
 function change(path, said) {
@@ -311,7 +304,6 @@ document.getElementById("find").addEventListener("submit", (event) => {
 session()
   .then((who) => paint(document.getElementById("who"), who.display_name))
   .catch(() => {});
-setInterval(() => showConnection(true), 1000);
 wireSound(() => {});
 charts(document.getElementById("charts"));
-poll();
+watch(look, EVERY_MS);

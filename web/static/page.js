@@ -134,6 +134,7 @@ export async function api(method, path, body, options) {
     // A question without an answer leaves something old on the screen: live.js hears of it.
     const silence = problem.status === 0 || problem.status >= 500;
     if (silence && method === "GET") document.dispatchEvent(new CustomEvent("unanswered"));
+    if (problem.status === 401) document.dispatchEvent(new CustomEvent("signedout"));
     throw problem;
   }
 }

@@ -2,11 +2,11 @@
 // who nobody is; whoever is opened is written down by the server.
 
 import { actions, api, button, config, el, notice, paint, patiently, press, session, t, time, word } from "./page.js";
-import { heard, showConnection, signedOut } from "./live.js";
 import { acuity } from "./patient.js";
 import { called, described, detail, printed } from "./patient_story.js";
+import { watch } from "./watch.js";
 
-const EVERY_MS = 10000;
+const EVERY_MS = 5000;
 const ID = /^#([0-9a-f-]{36})$/;
 const list = document.getElementById("patients");
 const one = document.getElementById("patient");
@@ -47,7 +47,6 @@ async function load(before) {
   const found = wanted
     ? await api("POST", "/patients/search", { ...wanted, live, ...(before ? { before } : {}) })
     : await api("GET", `/patients?live=${live}${before ? "&before=" + before : ""}`);
-  heard();
   lines = before ? [...lines, ...found.patients] : found.patients;
   next = found.next_before;
   show();
@@ -121,19 +120,9 @@ document.addEventListener("submit", (event) => {
 
 addEventListener("hashchange", openNamed);
 
-async function look() {
-  try {
-    await load();
-  } catch (problem) {
-    if (problem.status === 401) signedOut();
-  }
-  showConnection(true);
-}
-
-showConnection(false);
 const me = await patiently(session());
 if (me) paint(document.getElementById("who"), me.display_name);
-await look();
+await patiently(load());
 await openNamed();
 // Only the newest are looked at again: a search is written down each time.
-setInterval(() => (wanted || lines.length > 25 ? patiently(session()).then((found) => found && heard()).then(() => showConnection(true)) : look()), EVERY_MS);
+watch(() => (wanted || lines.length > 25 ? api("GET", "/session") : load()), EVERY_MS);
