@@ -41,6 +41,24 @@ class Invalid(BadRequest):
     status = 422
 
 
+class WrongUnit(Invalid):
+    """A crew needs its ambulance, an emergency room's person that room; nobody else has a unit."""
+
+    code = "wrong_unit"
+
+
+class NowhereOnLand(Invalid):
+    """This position lies in the sea at 0° 0°."""
+
+    code = "nowhere_on_land"
+
+
+class PagerRefused(Invalid):
+    """The pager's address cannot be used."""
+
+    code = "pager_refused"
+
+
 class IdempotencyKeyMissing(BadRequest):
     """Send an Idempotency-Key header of 8 to 100 characters, a new one for each new case."""
 
@@ -105,6 +123,30 @@ class ChangedMeanwhile(Conflict):
     """Somebody else changed this since you opened it; look again."""
 
     code = "changed_meanwhile"
+
+
+class NameTaken(Conflict):
+    """There is one of this name already."""
+
+    code = "name_taken"
+
+
+class UnitBusy(Conflict):
+    """This ambulance has live cases; close or cancel them first."""
+
+    code = "unit_busy"
+
+
+class OwnRights(Conflict):
+    """You cannot take your own rights away; another administrator can."""
+
+    code = "own_rights"
+
+
+class LastAdministrator(Conflict):
+    """This is the last administrator; name another one first."""
+
+    code = "last_administrator"
 
 
 class IllegalTransition(Conflict):

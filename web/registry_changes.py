@@ -18,7 +18,18 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from broker import database, events
-from broker.errors import ChangedMeanwhile, Conflict, Invalid, NotFound, SecretSpent
+from broker.errors import (
+    ChangedMeanwhile,
+    LastAdministrator,
+    NameTaken,
+    NotFound,
+    NowhereOnLand,
+    OwnRights,
+    PagerRefused,
+    SecretSpent,
+    UnitBusy,
+    WrongUnit,
+)
 from broker.lifecycle import LIVE_CASES, Role
 from broker.tables import Account, Ambulance, Case, DeviceToken, EmergencyRoom
 from dispatch import notify
@@ -33,7 +44,7 @@ KINDS = {Ambulance: "ambulance", EmergencyRoom: "emergency_room", Account: "acco
 
 
 def add(db: Session, who: Actor, row: Row) -> Row:
-    """Insert a new unit or account; Conflict when its name is taken."""
+    """Insert a new unit or account; NameTaken when there is one of its name."""
     if isinstance(row, EmergencyRoom):
         _check_room(vars(row))
     db.add(row)
@@ -46,7 +57,7 @@ def add(db: Session, who: Actor, row: Row) -> Row:
 def change(
     db: Session, who: Actor, table: type[Row], id_: UUID, version: int, values: Mapping[str, Any]
 ) -> Row:
-    """Change what differs, or raise: NotFound, Invalid, Conflict, ChangedMeanwhile."""
+    """Change what differs, or raise what broker/errors.py says of it."""
     row = db.get(table, id_)
     kind = KINDS[table]
     if row is None:
@@ -91,7 +102,7 @@ def _update(
                 .values(**values, version=version + 1),
             )
     except IntegrityError as error:
-        raise Conflict("this name is taken") from error
+        raise NameTaken("this name is taken") from error
 
 
 def add_account(db: Session, who: Actor, account: Account) -> tuple[Account, str]:
@@ -184,17 +195,17 @@ def revoke_device(db: Session, who: Actor, device_id: UUID) -> DeviceToken:
 def unit_of(
     db: Session, role: Role, ambulance_id: UUID | None, emergency_room_id: UUID | None
 ) -> tuple[UUID | None, UUID | None]:
-    """The unit that a role belongs to; Invalid when it is missing, unknown or one too many."""
+    """The unit that a role belongs to; WrongUnit when it is missing, unknown or one too many."""
     wanted = {Role.CREW: Ambulance, Role.EMERGENCY_ROOM: EmergencyRoom}.get(role)
     given = {Ambulance: ambulance_id, EmergencyRoom: emergency_room_id}
     if any(id_ is not None for table, id_ in given.items() if table is not wanted):
-        raise Invalid(f"a {role} belongs to no such unit", field="role")
+        raise WrongUnit(f"a {role} belongs to no such unit", field="role")
     if wanted is None:
         return None, None
     id_ = given[wanted]
     field = f"{KINDS[wanted]}_id"
     if id_ is None or db.get(wanted, id_) is None:
-        raise Invalid(f"a {role} needs a known {field}", field=field)
+        raise WrongUnit(f"a {role} needs a known {field}", field=field)
     return ambulance_id, emergency_room_id
 
 
@@ -211,7 +222,7 @@ def _may_change_account(db: Session, who: Actor, account: Account, changed: dict
     loses = role is not Role.ADMIN or changed.get("active") is False
     if account.role is Role.ADMIN and account.active and loses:
         if who.name == f"account:{account.id}":
-            raise Conflict("you cannot take your own rights away; another administrator can")
+            raise OwnRights()
         # Two administrators who remove each other at once wait for each other here.
         left = db.scalars(
             select(Account.id)
@@ -220,7 +231,7 @@ def _may_change_account(db: Session, who: Actor, account: Account, changed: dict
             .with_for_update()
         ).all()
         if set(left) <= {account.id}:
-            raise Conflict("this is the last administrator; name another one first")
+            raise LastAdministrator()
     if {"role", "active", "ambulance_id", "emergency_room_id"} & set(changed):
         changed["session_epoch"] = account.session_epoch + 1  # what they may do has changed
 
@@ -230,15 +241,15 @@ def _no_live_case(db: Session, unit: Ambulance) -> None:
         select(func.count(Case.id)).where(Case.ambulance_id == unit.id, Case.status.in_(LIVE_CASES))
     )
     if live:
-        raise Conflict(f"{unit.call_sign} has {live} live cases; close or cancel them first")
+        raise UnitBusy(f"{unit.call_sign} has {live} live cases; close or cancel them first")
 
 
 def _check_room(facts: Mapping[str, Any]) -> None:
     if max(abs(facts["latitude"]), abs(facts["longitude"])) < NOWHERE_DEGREES:
-        raise Invalid("this position lies in the sea at 0° 0°", field="latitude")
+        raise NowhereOnLand(field="latitude")
     webhook = facts.get("notify_webhook")
     if webhook and (fault := notify.webhook_fault(webhook)):
-        raise Invalid(fault, field="notify_webhook")
+        raise PagerRefused(fault, field="notify_webhook")
 
 
 def _flush(db: Session, row: Any) -> None:
@@ -246,7 +257,7 @@ def _flush(db: Session, row: Any) -> None:
         with db.begin_nested():
             db.flush()
     except IntegrityError as error:
-        raise Conflict(f"{_name(row)} is taken") from error
+        raise NameTaken(f"{_name(row)} is taken") from error
 
 
 def _choose(db: Session, account: Account) -> str:

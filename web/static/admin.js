@@ -1,9 +1,9 @@
 // The page of administrators: units, people, devices, settings, the audit.
 
-import { actions, api, el, notice, paint, press, Problem, roomName, session, t, word, wordsOf } from "./page.js";
-import { heard, showConnection, signedOut } from "./live.js";
+import { actions, api, el, notice, paint, press, refusal, roomName, session, t, word, wordsOf } from "./page.js";
 import { fieldsOf, formOf, values } from "./admin_forms.js";
 import { auditSearch } from "./admin_audit.js";
+import { watch } from "./watch.js";
 
 const KINDS = ["ambulances", "emergency-rooms", "accounts", "devices", "settings", "audit"];
 const COLUMNS = {
@@ -13,6 +13,8 @@ const COLUMNS = {
   devices: ["label", "role", "unit", "revoked_at"],
   settings: ["name", "value", "source", "environment", "range"],
 };
+const NAMES = new Set(["name_ko", "display_name", "unit"]);
+const EVERY_MS = 5000;
 const box = document.getElementById("admin");
 const panel = document.getElementById("panel");
 const body = document.getElementById("panel-body");
@@ -74,7 +76,7 @@ function list() {
                 el(
                   "tr",
                   { "data-key": row.id ?? row.name },
-                  columns.map((name, i) => el(i ? "td" : "th", i ? {} : { scope: "row" }, cell(row, name))),
+                  columns.map((name, i) => el(i ? "td" : "th", i ? { class: NAMES.has(name) && "name" } : { scope: "row" }, cell(row, name))),
                   el("td", {}, el("span", { class: "buttons" }, buttons(row))),
                 ),
               ),
@@ -90,10 +92,8 @@ async function load() {
     const [ambulances, rooms] = await Promise.all([api("GET", "/admin/ambulances"), api("GET", "/admin/emergency-rooms")]);
     state.units = { ambulances, "emergency-rooms": rooms };
     state.rows = state.kind === "audit" ? [] : (state.units[state.kind] ?? (await api("GET", `/admin/${state.kind}`)));
-    heard();
   } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    return problem.status === 401 ? signedOut() : notice(wordsOf(problem), "bad");
+    return notice(wordsOf(refusal(problem)), "bad");
   }
   if (state.kind === "audit") auditSearch(box);
   else list();
@@ -137,10 +137,13 @@ function ask(row) {
       const said = values(form, fields);
       const path = `/admin/${state.kind}`;
       let answer;
-      if (!row) answer = await api("POST", path, said);
-      else if (state.kind === "settings") answer = await api("PUT", `${path}/${row.name}`, { ...said, version: row.version });
-      else answer = await api("PATCH", `${path}/${row.id}`, { ...said, version: row.version });
-      await load();
+      try {
+        if (!row) answer = await api("POST", path, said);
+        else if (state.kind === "settings") answer = await api("PUT", `${path}/${row.name}`, { ...said, version: row.version });
+        else answer = await api("PATCH", `${path}/${row.id}`, { ...said, version: row.version });
+      } finally {
+        await load(); // refused: what is opened next is as it is now
+      }
       if (answer.token) return once(answer.label, answer.token);
       if (answer.link) return once(answer.display_name, answer.link);
       panel.close();
@@ -195,7 +198,6 @@ Object.assign(actions, {
 session()
   .then((who) => paint(document.getElementById("who"), who.display_name))
   .catch(() => {});
-setInterval(() => showConnection(true), 1000);
-setInterval(() => api("GET", "/session").then(heard, (problem) => problem.status === 401 && signedOut()), 5000);
 tabs();
 load();
+watch(() => api("GET", "/session"), EVERY_MS);

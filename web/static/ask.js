@@ -39,7 +39,7 @@ export async function session() {
 /** Send a request; {headers, body}, or a Refusal. */
 export async function ask(method, path, body, options) {
   const change = method !== "GET";
-  if (change && token === null && path !== "/session") await session();
+  if (change && token === null && !path.startsWith("/session")) await session(); // those are for nobody yet
   try {
     return await request(method, path, body, options);
   } catch (problem) {
