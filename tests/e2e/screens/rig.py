@@ -27,6 +27,7 @@ PATIENCE_MS = 30_000
 SIZES = {
     "phone": {"width": 390, "height": 844},
     "tablet": {"width": 820, "height": 1180},
+    "laptop": {"width": 1024, "height": 600},
     "desktop": {"width": 1440, "height": 900},
 }
 LOCALES = {"en": "en-GB", "ko": "ko-KR"}

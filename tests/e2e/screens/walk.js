@@ -18,11 +18,13 @@ window.walk = {
     return { again, outlined, html: node.outerHTML.slice(0, 120) };
   },
 
-  /** What can be operated and was never reached; of a group of radios one is enough. */
+  /** What can be operated and was never reached; of a group of radios one is enough. What lies
+   *  behind a dialog cannot be. */
   missed() {
+    const within = document.querySelector("dialog:modal") ?? document;
     const group = (node) => node.type === "radio" && [...document.getElementsByName(node.name)];
     return [
-      ...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']"),
+      ...within.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']"),
     ]
       .filter((node) => node.tabIndex >= 0 && !node.disabled && node.checkVisibility({ visibilityProperty: true }))
       .filter((node) => !this.seen.includes(node) && !(group(node) || []).some((n) => this.seen.includes(n)))
