@@ -13,10 +13,12 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from broker.errors import NotFound
 from broker.lifecycle import ReadingStatus
 from broker.settings import Settings
 from broker.tables import Case, Finding, Image, Reading
-from dispatch import measured, rules as rules_, triage
+from dispatch import access, measured, rules as rules_, triage
+from dispatch.access import Actor
 from dispatch.triage import FindingFact, Triage, TriageCase
 
 
@@ -37,13 +39,20 @@ def current_images(session: Session, case_ids: Collection[UUID]) -> dict[UUID, I
     return found
 
 
-def named_image(session: Session, case_id: UUID, sha256: str | None) -> Image | None:
-    """The film of a case with this hash, also one that was replaced; without one that counts."""
-    if sha256 is None:
-        return current_image(session, case_id)
-    return session.scalars(
-        select(Image).where(Image.case_id == case_id, Image.sha256 == sha256)
-    ).one_or_none()
+def film_for(session: Session, actor: Actor, case_id: UUID, sha256: str | None = None) -> Image:
+    """The film that counts of a case that this actor may see, or the one of that hash; NotFound.
+
+    One that was replaced may be of somebody else: it is for those who know the patient's name.
+    """
+    case = access.case(session, actor, case_id)
+    image = current_image(session, case.id)
+    if sha256 is not None and (image is None or image.sha256 != sha256):
+        named = access.sees_identity(actor, access.holding_emergency_room(session, case.id))
+        other = select(Image).where(Image.case_id == case.id, Image.sha256 == sha256)
+        image = session.scalars(other).one_or_none() if named else None
+    if image is None:
+        raise NotFound(f"this case has no {'such ' if sha256 else ''}film")
+    return image
 
 
 def current_readings(session: Session, case: Case) -> Sequence[Reading]:

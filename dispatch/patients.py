@@ -134,7 +134,8 @@ def identities_of(
         .where(or_(Patient.root_id.in_(wanted), Patient.id.in_(wanted)))
         .order_by(Patient.number)
     ):
-        people[root_id or member.id].append(member)
+        # Merged since we looked: what we asked for, it still is.
+        people[root_id if root_id in people else member.id].append(member)
     tokens = _tokens(session, [member.id for of_one in people.values() for member in of_one])
     found: dict[UUID, tuple[Patient, Identity]] = {}
     for id_, of_one in people.items():

@@ -1,7 +1,7 @@
 """What the classifier and the detector share: an onnxruntime session that matches its card.
 
-Only onnxruntime on the CPU, numpy and the island's own decoder may enter. A session starts threads:
-open it in the process that uses it, never before a fork.
+Only onnxruntime on the CPU, numpy and the island's own decoder may enter. A session of more
+than one thread does not survive a fork; workers/app.py says when one may.
 """
 
 from __future__ import annotations

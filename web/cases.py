@@ -12,7 +12,6 @@ from sqlalchemy import select
 from werkzeug.wrappers import Response as BaseResponse
 
 from broker import events
-from broker.errors import NotFound
 from broker.lifecycle import LIVE_CASES, ReadingKind, Role
 from broker.tables import Case, EmergencyRoom, Finding, Message, Reading
 from dispatch import access, assessing, inbox, transport
@@ -82,16 +81,13 @@ def get_image(query: dict[str, Any], case_id: UUID) -> Response:
     """The film, re-encoded; `boxes=1` draws the suspicious regions and "not for diagnosis" in."""
     state, who = here(), actor()
     with state.record.look() as session:
-        case = access.case(session, who, case_id)
-        image = assessing.named_image(session, case.id, query.get("film"))
-        if image is None:
-            raise NotFound(f"this case has no {'such ' if 'film' in query else ''}film")
+        image = assessing.film_for(session, who, case_id, query.get("film"))
         boxes = session.scalars(
             select(Finding)
             .join(Reading, Reading.id == Finding.reading_id)
             .where(Reading.image_id == image.id, Reading.kind == ReadingKind.DETECT)
         ).all()
-        events.audit(session, who.name, "image.viewed", case_id)
+        events.audit(session, who.name, "image.viewed", case_id, film=image.sha256)
     png = state.store.get(case_id, image.rendition_sha256)
     if query["boxes"] or "width_px" in query:
         pixels = xray.decode(png).pixels

@@ -129,7 +129,7 @@ def of_cases(
             ambulance=ambulances[case.ambulance_id],
             identified=id_ in named,
             patient=roots.get(case.patient_id),
-            identity=known.get(case.patient_id),
+            identity=known.get(case.patient_id) if id_ in named else None,
             questions=[
                 Question(s, other, ambulances[other.ambulance_id], rooms.get(theirs.get(other.id)))
                 for s, other in pairs.get(id_, ())

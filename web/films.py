@@ -19,7 +19,7 @@ from broker import events, sandbox
 from broker.errors import ImageUnreadable, NotFound
 from broker.lifecycle import ReadingKind, ReadingStatus, Role
 from broker.tables import Image
-from dispatch import access, assessing, film as films
+from dispatch import assessing, film as films
 from dispatch.export.film import film_dicom
 from models import xray
 from models.xray import UnreadableFilm
@@ -134,9 +134,6 @@ def _looked_at(case_id: UUID, how: str, sha256: str | None = None) -> Image:
     """The film that counts of a case that you may see, or the named one; the look is on record."""
     who = actor()
     with here().record.look() as session:
-        case = access.case(session, who, case_id)
-        image = assessing.named_image(session, case.id, sha256)
-        if image is None:
-            raise NotFound(f"this case has no {'such ' if sha256 else ''}film")
-        events.audit(session, who.name, "image.viewed", case_id, how=how)
+        image = assessing.film_for(session, who, case_id, sha256)
+        events.audit(session, who.name, "image.viewed", case_id, how=how, film=image.sha256)
         return image

@@ -47,8 +47,11 @@ def refuse_unfit_files(options: Any, **_: object) -> None:
     except BadSetting as error:
         raise SystemExit(f"goldentime: {error}") from None  # Celery swallows exceptions here
     if chosen.inference_threads == 1:
-        # A network without threads survives the fork: who steps into a dead child's place can read
-        # at once, and all children share one network's memory.
+        # A network without threads of its own survives the fork: who steps into a dead child's
+        # place can read at once, and all children share one network's memory. onnxruntime's import
+        # leaves one thread behind that a child lacks; an orderly exit of the interpreter would wait
+        # for it, which billiard's children never make (os._exit).
+        logs.set_up(chosen, "worker")
         _warm()
 
 

@@ -19,8 +19,9 @@ from workers.process import Process
 
 MUTE_S = 10.0
 """A child begins a task that it was handed within milliseconds."""
-ASK_AGAIN_S = 1.0
-"""Between two tries to reach a record that did not answer."""
+ASK_AGAIN_S = 2.0
+"""Between two tries to reach a record that did not answer; each may hold up the event loop for 5 s,
+in which it hears neither children nor Redis."""
 
 
 class Life:
@@ -34,13 +35,15 @@ class Life:
         self._finished = 0
         self._deaf_since: float | None = None
         self._listens = True
+        # SQLite is a file of this machine: who cannot reach it is no worse off than any other.
+        self._others_may_reach_it = mine.record.engine.dialect.name != "sqlite"
         self._will_ask = False
         self._log = logs.logger()
 
     def start(self) -> None:
         """Beat now and every sweep_s."""
         self.beat()
-        self._consumer.timer.call_repeatedly(self._mine.settings.sweep_s, self.beat)
+        self._consumer.timer.call_repeatedly(self._mine.settings.sweep_s, self._beat_unless_asking)
 
     def beat(self) -> None:
         """One sign of life, unless something here stands still."""
@@ -64,25 +67,27 @@ class Life:
                 why=error.why,
             )
             self._listen(False)
-            if not self._will_ask:
-                self._will_ask = True
-                self._consumer.timer.call_after(ASK_AGAIN_S, self._ask_again)
+            self._will_ask = True
+            self._consumer.timer.call_after(ASK_AGAIN_S, self._ask_again)
             return
         self._finished = ended
         self._listen(True)
 
-    def _ask_again(self) -> None:
-        self._will_ask = False
-        if not self._listens:  # the regular beat may have come first
+    def _beat_unless_asking(self) -> None:
+        if not self._will_ask:
             self.beat()
 
+    def _ask_again(self) -> None:
+        self._will_ask = False
+        self.beat()
+
     def _listen(self, wanted: bool) -> None:
-        if wanted is self._listens:
+        if wanted is self._listens or not self._others_may_reach_it:
             return
-        self._listens = wanted
         turn = self._consumer.add_task_queue if wanted else self._consumer.cancel_task_queue
         for queue in self._queues:
             turn(queue)
+        self._listens = wanted  # only now: Redis may refuse, and the next beat must try again
 
     def _pool_is_mute(self) -> bool:
         """A task lies with an idle pool, and no child begins it: they are frozen."""
