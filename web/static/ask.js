@@ -1,7 +1,7 @@
 // One request to /api/v1 for pages and service worker alike; no DOM. A Refusal is an error answer
 // (problem+json), or no answer at all: code "network". The server's clock is kept here, too.
 
-let token = null;
+let me = null;
 // How far the server's clock is before performance.now(), which nobody sets (but it sleeps with the
 // device). The device's own clock is a first guess and no more.
 let aheadMs = Date.now() - performance.now();
@@ -31,20 +31,20 @@ export function refusal(problem) {
 
 /** The session of this browser, with a fresh token for changes; a Refusal with 401 when none. */
 export async function session() {
-  const { body } = await request("GET", "/session");
-  token = body.csrf_token;
-  return body;
+  return (me = (await request("GET", "/session")).body);
 }
 
 /** Send a request; {headers, body}, or a Refusal. */
 export async function ask(method, path, body, options) {
   const change = method !== "GET";
-  if (change && token === null && !path.startsWith("/session")) await session(); // those are for nobody yet
+  if (change && !me && !path.startsWith("/session")) await session(); // those are for nobody yet
   try {
     return await request(method, path, body, options);
   } catch (problem) {
     if (problem.code !== "csrf" || !change) throw problem;
-    await session(); // somebody signed in again meanwhile
+    const mine = me;
+    await session(); // somebody signed in again meanwhile; in another tab it may be somebody else
+    if (me.account_id !== mine?.account_id) throw new Refusal(401, "csrf");
     return request(method, path, body, options);
   }
 }
@@ -61,7 +61,7 @@ async function request(method, path, body, { headers = {}, timeoutMs = 15000, si
       headers: {
         Accept: "application/json",
         ...(json ? { "Content-Type": "application/json" } : {}),
-        ...(token && method !== "GET" ? { "X-CSRFToken": token } : {}),
+        ...(me && method !== "GET" ? { "X-CSRFToken": me.csrf_token } : {}),
         ...headers,
       },
       body: json ? JSON.stringify(body) : body,

@@ -17,8 +17,7 @@ export function aiNotice() {
  * scores, where there is time to read it. */
 export function findings(image, explain) {
   if (!image || image.unusable_reason) return null;
-  const waits = image.readings.some((r) => r.status === "pending" || r.status === "running");
-  const failed = image.readings.some((r) => r.status === "failed");
+  const any = (...states) => image.readings.some((r) => states.includes(r.status));
   const chance = image.score_kind === "probability";
   const line = (finding) => findingLine(finding, chance);
   // Operating points differ by label: one that is passed may lie below the three highest scores.
@@ -31,8 +30,8 @@ export function findings(image, explain) {
     el("ol", image.top3.map(line)),
     also.length > 0 && [el("p.quiet", t("findings.also")), el("ul", also.map(line))],
     explain?.(image, [...image.top3, ...also], chance),
-    waits && el("p.quiet.busy", t("film.reading")),
-    failed && el("p.note.warn", t("film.reading_failed")),
+    any("pending", "running") && el("p.quiet.busy", t("film.reading")),
+    any("failed") && el("p.note.warn", t("film.reading_failed")),
     models(image),
     aiNotice(),
   );
@@ -46,7 +45,7 @@ export function models(image) {
 
 /** Did the server say? */
 export function known(number) {
-  return number !== null && number !== undefined;
+  return (number ?? null) !== null;
 }
 
 /** A share as the page's language writes it. */

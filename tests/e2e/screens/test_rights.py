@@ -171,18 +171,34 @@ def test_a_page_whose_person_lost_the_right_says_so_and_stays_so(
     expect(crew.locator("#sign-in-problem")).to_contain_text("locked")  # it may not come in at all
 
 
-def test_what_is_pressed_then_is_refused_and_tells_the_page(
-    screens: Screens, installation: Installation, er_room: str
-) -> None:
-    screens.forgive(REFUSED)
-    hashed = registry.password_hash(installation.people.password)
+Offered = tuple[str, Callable[[str], Somebody]]
+
+
+@pytest.fixture
+def offer_of_a_room(installation: Installation, er_room: str) -> Iterator[Offered]:
+    """A case that is offered to the room: its id, and how to make an account of the room."""
     record = Record(installation.settings)
-    who = Somebody(f"pressed-{uuid4().hex[:6]}", Role.EMERGENCY_ROOM, "/er")
-    with record.write() as db:
-        registry.put_account(db, who.name, who.name, hashed, who.role, unit=er_room)
-    record.close()
+    hashed = registry.password_hash(installation.people.password)
+
+    def somebody(name: str) -> Somebody:
+        who = Somebody(f"{name}-{uuid4().hex[:6]}", Role.EMERGENCY_ROOM, "/er")
+        with record.write() as db:
+            registry.put_account(db, who.name, who.name, hashed, who.role, unit=er_room)
+        return who
+
     case_id = submit(installation)
     wait_for(lambda: offered(installation, case_id, er_room), "an offer")
+    yield case_id, somebody
+    cancel(installation, case_id)
+    record.close()
+
+
+def test_what_is_pressed_then_is_refused_and_tells_the_page(
+    screens: Screens, installation: Installation, er_room: str, offer_of_a_room: Offered
+) -> None:
+    screens.forgive(REFUSED)
+    case_id, somebody = offer_of_a_room
+    who = somebody("pressed")
     er = open_page(screens, who)
     opened(er, case_id)
     accept = er.locator("button.accept:not([aria-disabled])")
@@ -195,7 +211,29 @@ def test_what_is_pressed_then_is_refused_and_tells_the_page(
     assert offered(installation, case_id, er_room) in {"requested", "received"}
     er.locator("button.accept").click()
     expect(er.locator("#notices .bad").last).to_contain_text("nothing was sent")
-    cancel(installation, case_id)
+
+
+def test_a_page_of_one_person_sends_nothing_as_another(
+    screens: Screens, installation: Installation, er_room: str, offer_of_a_room: Offered
+) -> None:
+    """A colleague signs in in another tab of the same browser; what the first tab says is old."""
+    screens.forgive("status of 400|" + REFUSED)
+    case_id, somebody = offer_of_a_room
+    first, second = somebody("first"), somebody("second")
+    er = open_page(screens, first)
+    opened(er, case_id)
+    accept = er.locator("button.accept:not([aria-disabled])")
+    accept.wait_for()
+    other = er.context.request  # the same cookies
+    answer = other.post(
+        "/api/v1/session",
+        data={"name": second.name, "password": installation.people.password},
+        headers={"X-CSRFToken": other.get("/api/v1/session").json()["csrf_token"]},
+    )
+    assert answer.status == 201, answer.text()
+    accept.click()
+    says_so(er, 5000)
+    assert offered(installation, case_id, er_room) in {"requested", "received"}
 
 
 def offered(installation: Installation, case_id: str, room: str) -> str | None:
