@@ -155,7 +155,13 @@ function film({ case_id: id, facts: { sha256, width_px: width, height_px: height
       { href: `${address}?boxes=1&film=${sha256}`, target: "_blank", rel: "noopener" },
       el("img", { src: `${address}/thumbnail?film=${sha256}`, alt: `${t("film.alt", { id: id.slice(0, 8) })}. ${t("film.open")}`, loading: "lazy", ...size }),
     ),
-    el("figcaption", { class: "quiet" }, t("ai.not_for_diagnosis")),
+    el(
+      "figcaption",
+      { class: "quiet" },
+      el("span", { lang: "en" }, t("ai.not_for_diagnosis.en")),
+      " ",
+      el("span", { lang: "ko" }, t("ai.not_for_diagnosis.ko")),
+    ),
   );
 }
 
