@@ -312,7 +312,6 @@ session()
 showConnection(false);
 await reload({ first: true });
 if (linked) await openLinked();
-show();
 follow({ onEvent, reload });
 setInterval(() => unconfirmed.forEach((_, id) => fetchOffer(id)), 2000);
 setInterval(show, 15000); // "late", "diverted" and "muted" depend on the time

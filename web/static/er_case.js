@@ -355,7 +355,7 @@ export function wireCase({ change, step, show }) {
   };
   actions.keys = help;
   document.addEventListener("keydown", (event) => pressKey(event, step));
-  document.addEventListener("toggle", (event) => event.target.matches?.(".where") && show(), true);
+  document.addEventListener("toggle", (event) => event.target.matches?.(".where") && afterPaint(document, opened), true);
   document.addEventListener("submit", (event) => {
     const form = event.target;
     const { instruct, outcome: told } = form.dataset;

@@ -177,22 +177,21 @@ export function notice(text, kind = "good", about = null) {
 }
 
 const clock = new Intl.DateTimeFormat(config.locale, { timeStyle: "medium", hourCycle: "h23" });
-const calendar = new Intl.DateTimeFormat(config.locale, { dateStyle: "medium" });
 
 /** hh:mm:ss of an ISO time or of ms; with its date when that is another day. */
 export function time(at) {
   if (!at) return "";
   const then = new Date(at);
   const other = then.toDateString() !== new Date(serverNow()).toDateString();
-  return other ? `${calendar.format(then)} ${clock.format(then)}` : clock.format(then);
+  return (other ? then.toLocaleDateString(config.locale, { dateStyle: "medium" }) + " " : "") + clock.format(then);
 }
+
+const made = []; // by digits: making one takes longer than writing a page of numbers
 
 /** A number as the page's language writes it. */
 export function number(value, digits = 0) {
-  return value.toLocaleString(config.locale, {
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  });
+  const shape = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return (made[digits] ??= new Intl.NumberFormat(config.locale, shape)).format(value);
 }
 
 /** m:ss until an ISO time, "0:00" afterwards. */
