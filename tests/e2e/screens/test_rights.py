@@ -22,6 +22,7 @@ from tests.e2e.screens.rig import (
     cancel,
     opened,
     submit,
+    until,
     wait_for,
 )
 from web import registry
@@ -127,7 +128,8 @@ def says_so(page: Page, timeout_ms: int = LATEST_MS) -> None:
     expect(lost.get_by_role("link", name="Sign in")).to_be_visible()
     expect(page.locator("#connection")).to_have_attribute("data-state", "signed_out")
     assert page.evaluate("document.body.classList.contains('state-unknown')")
-    assert page.evaluate("(window.streams ?? []).every(s => s.readyState === EventSource.CLOSED)")
+    # it looks twice a second
+    until(page, "(window.streams ?? []).every(s => s.readyState === EventSource.CLOSED)")
 
 
 def test_a_page_whose_person_lost_the_right_says_so_and_stays_so(
