@@ -126,6 +126,7 @@ def decide(
             reason_code=reason_code,
             delay_min=delay_min,
         )
+        tell_emergency_room(session, offer, f"offer.{to}", case)  # its other screens
         if decision is Decision.REJECT:
             asking.ask_instead(session, settings, case, now)
     return offer

@@ -64,6 +64,23 @@ def test_the_film_waits_for_nothing_that_is_not_needed(
     cancel(installation, case_id)
 
 
+def test_two_screens_of_one_emergency_room_say_the_same(
+    screens: Screens, installation: Installation
+) -> None:
+    """What one desk answers is no open question on the other, which would go on ringing."""
+    case_id = submit(installation)
+    who = asked(installation, case_id)[0]
+    one, other = (screens.open(who, "/er") for _ in range(2))
+    card = one.locator(f'article[data-id="{case_id}"]')
+    card.get_by_role("button", name="15 min").click()
+    expect(other.locator(f'article[data-id="{case_id}"]')).to_contain_text("yes, in 15 min")
+    card.locator(".cannot > summary").click()
+    card.locator(".reasons button").first.click()
+    expect(other.locator("#waiting .row")).to_have_count(0)
+    expect(other.locator(f'article[data-id="{case_id}"] .answers')).to_have_count(0)
+    cancel(installation, case_id)
+
+
 def test_the_whole_film_opens_in_the_viewer(
     screens: Screens, installation: Installation, pictures: Path | None
 ) -> None:
