@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -39,16 +40,7 @@ DEEP = sandbox.Limits(memory_bytes=2 * 1024**3, cpu_s=20, time_s=20, file_bytes=
 @allow(*PARTIES)
 def get_preview(case_id: UUID) -> Response:
     """The film as a progressive JPEG of at most 150 kB: what a slow line shows first."""
-    store = here().store
-    image = _looked_at(case_id, "preview")
-    rendition = store.path(case_id, image.rendition_sha256)
-    jpeg = store.derived(
-        case_id,
-        image.rendition_sha256,
-        "jpg",
-        lambda path: films.preview(str(rendition), str(path)),
-    )
-    return Response(jpeg, mimetype="image/jpeg")
+    return _jpeg(case_id, _looked_at(case_id, "preview"), "jpg", films.preview)
 
 
 @blueprint.route("/cases/<uuid:case_id>/image/thumbnail", methods=["GET"])
@@ -57,14 +49,16 @@ def get_preview(case_id: UUID) -> Response:
 @allow(*PARTIES)
 def get_thumbnail(query: dict[str, Any], case_id: UUID) -> Response:
     """A film of the case, small, for lists and timelines; also one that was replaced."""
-    store = here().store
     image = _looked_at(case_id, "thumbnail", query.get("film"))
+    return _jpeg(case_id, image, "small.jpg", films.thumbnail)
+
+
+def _jpeg(case_id: UUID, image: Image, suffix: str, write: Callable[[str, str], None]) -> Response:
+    """A picture derived from the film's rendition; made once, then kept beside it."""
+    store = here().store
     rendition = store.path(case_id, image.rendition_sha256)
     jpeg = store.derived(
-        case_id,
-        image.rendition_sha256,
-        "small.jpg",
-        lambda path: films.thumbnail(str(rendition), str(path)),
+        case_id, image.rendition_sha256, suffix, lambda path: write(str(rendition), str(path))
     )
     return Response(jpeg, mimetype="image/jpeg")
 

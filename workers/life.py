@@ -62,9 +62,7 @@ class Life:
                     heartbeat.beat(session, name, queue, progress=ended > self._finished)
         except DatabaseBusy as error:
             self._log.warning(
-                "no heartbeat and no bells: the database is busy",
-                action="worker.busy",
-                why=error.why,
+                "no heartbeat: the database is busy", action="worker.busy", why=error.why
             )
             self._listen(False)
             self._will_ask = True
@@ -88,6 +86,11 @@ class Life:
         for queue in self._queues:
             turn(queue)
         self._listens = wanted  # only now: Redis may refuse, and the next beat must try again
+        self._log.warning(
+            "bells are taken again" if wanted else "no bells until the database answers",
+            action="worker.bells",
+            taken=wanted,
+        )
 
     def _pool_is_mute(self) -> bool:
         """A task lies with an idle pool, and no child begins it: they are frozen."""
