@@ -1,7 +1,7 @@
 // Patients over cases: list and exact search on one side, one patient on the other. A list says
 // who nobody is; whoever is opened is written down by the server.
 
-import { actions, api, button, config, el, notice, paint, patiently, press, session, t, time, word } from "./page.js";
+import { actions, api, button, config, el, notice, paint, patiently, press, session, t, time } from "./page.js";
 import { acuity } from "./patient.js";
 import { called, described, detail, printed } from "./patient_story.js";
 import { watch } from "./watch.js";
