@@ -97,7 +97,9 @@ def test_the_whole_way(city: City):
         "case.arrived",
         "case.closed",
     ]
-    assert city.er_heard(room_a) == ["offer.requested"]
+    assert city.er_heard(room_a) == ["offer.requested", "offer.rejected"]  # its other desks
+    said = city.last_event(events.emergency_room(room_a)).body
+    assert said["acuity"] is None, "an ER that said no learns nothing more of the case"
     assert city.er_heard(room_b) == [
         "offer.requested",
         "offer.accepted",
