@@ -47,7 +47,7 @@ migration: $(VENV)/.test system-packages ## Alembic up, down and against the tab
 	$(PYTEST) tests/migration
 
 e2e: $(VENV)/.test $(WORDS).mo system-packages ## real processes, a real browser, faults for some minutes
-	$(PYTEST) tests/e2e --ignore=tests/e2e/chaos
+	$(PYTEST) $(TWO_AT_A_TIME) tests/e2e --ignore=tests/e2e/chaos
 	$(PYTEST) tests/e2e/chaos/test_chaos.py -k "$(SHORT_CHAOS)"
 
 chaos: $(VENV)/.test $(WORDS).mo system-packages ## every kind of fault, small numbers (half an hour)

@@ -51,6 +51,12 @@ def long_run(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
+def first_port() -> int:
+    """From where an installation looks for ports: test processes side by side look apart."""
+    return 8400 + 400 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+@pytest.fixture(scope="session")
 def cxr() -> Path:
     """The folder of real radiographs; they are not part of the project."""
     folder = os.environ.get("GOLDENTIME_CXR")

@@ -72,7 +72,7 @@ class Installation:
 
 @pytest.fixture(scope="module")
 def installation(
-    module_database_url: str, tmp_path_factory: pytest.TempPathFactory
+    module_database_url: str, first_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
     """Every process of an installation, stopped at the end of the module."""
     settings = supervised.settle(
@@ -81,7 +81,7 @@ def installation(
             database_url=module_database_url,
             min_free_bytes=1,
         ),
-        first_port=8400,
+        first_port=first_port,
     )
     with supervised.running(settings) as supervisor:
         yield Installation(settings, supervisor, cli.prepare(settings), [])

@@ -48,24 +48,25 @@ def test_once_prints_one_json_object_and_stops_everything(tmp_path: Path) -> Non
     assert _left_behind(tmp_path) == []
 
 
-def test_what_goes_wrong_is_said(tmp_path: Path) -> None:
+def test_what_goes_wrong_is_said(tmp_path: Path, first_port: int) -> None:
     missing = _run("--once", "--data-dir", str(tmp_path), "--image", str(tmp_path / "no.png"))
     assert missing.returncode != 0
     assert "no.png is not a file" in missing.stderr
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n cut")
-    done = _run("--once", "--data-dir", str(tmp_path), "--image", str(broken), "--port", "8500")
+    port = ("--port", str(first_port))
+    done = _run("--once", "--data-dir", str(tmp_path), "--image", str(broken), *port)
     assert done.returncode != 0
     assert "image_unreadable" in done.stderr
     assert "Traceback" not in done.stderr
     assert _left_behind(tmp_path) == []
 
 
-def test_ctrl_c_stops_every_process(tmp_path: Path) -> None:
+def test_ctrl_c_stops_every_process(tmp_path: Path, first_port: int) -> None:
     log = tmp_path / "out.txt"
     with log.open("w") as out:
         running = subprocess.Popen(
-            [*COMMAND, "--data-dir", str(tmp_path / "data"), "--port", "8600"],
+            [*COMMAND, "--data-dir", str(tmp_path / "data"), "--port", str(first_port)],
             stdout=out,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},

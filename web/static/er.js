@@ -170,7 +170,7 @@ function row(offer) {
   const shown = offer.case;
   const state =
     offer.status === "accepted"
-      ? t(`case.status.${shown.status}`)
+      ? t(shown.status === "assigned" ? "er.row_unacknowledged" : `case.status.${shown.status}`)
       : WAITING.has(offer.status)
         ? countdown(offer.answer_by_at)
         : t("offer.status.accepted_with_delay", { n: offer.delay_min });

@@ -79,6 +79,17 @@ class Crowd:
         with ThreadPoolExecutor(clients) as pool:
             return list(pool.map(lambda _: self.one(**more), range(count)))
 
+    def live_every(self, every_s: float, count: int) -> list[Life]:
+        """So many such cases, one begun every so many seconds however long the others take."""
+        began = time.monotonic()
+
+        def one(number: int) -> Life:
+            time.sleep(max(0.0, began + number * every_s - time.monotonic()))
+            return self.one()
+
+        with ThreadPoolExecutor(int(PATIENCE_S / every_s)) as pool:
+            return list(pool.map(one, range(count)))
+
     def one(self, film: bytes | None = None, *, tries: bool = True, between: Any = None) -> Life:
         """One case: submitted, offered, accepted by three at once, acknowledged."""
         life = self.submit(film, tries=tries)

@@ -30,7 +30,7 @@ def pictures(request: pytest.FixtureRequest) -> Path | None:
 
 @pytest.fixture(scope="package")
 def installation(
-    fresh_database: FreshDatabase, tmp_path_factory: pytest.TempPathFactory
+    fresh_database: FreshDatabase, first_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
     """Every process of an installation on SQLite: a browser sees no database."""
     with fresh_database("sqlite") as url:
@@ -41,7 +41,7 @@ def installation(
                 min_free_bytes=1,
                 reading_deadline_s=20,
             ),
-            first_port=8500,
+            first_port=first_port,
         )
         with supervised.running(settings) as supervisor:
             yield Installation(settings, supervisor, cli.prepare(settings), [])

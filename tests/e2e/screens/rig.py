@@ -30,6 +30,8 @@ SIZES = {
     "laptop": {"width": 1024, "height": 600},
     "desktop": {"width": 1440, "height": 900},
 }
+POSITION_TOO_LATE = r"409 .*/api/v1/cases/[0-9a-f-]{36}\)$"
+"""What a browser notes when an ambulance tells its position just after its case has ended."""
 LOCALES = {"en": "en-GB", "ko": "ko-KR"}
 PHONE: dict[str, Any] = {"viewport": SIZES["phone"], "has_touch": True, "is_mobile": True}
 
@@ -88,7 +90,8 @@ class Screens:
             for page in context.pages:  # an answer still under way would fail in the next test
                 page.unroute_all(behavior="ignoreErrors")
             context.close()
-        wrong = [text for text in self.broken if not any(re.search(p, text) for p in self.forgiven)]
+        pardon = [POSITION_TOO_LATE, *self.forgiven]
+        wrong = [text for text in self.broken if not any(re.search(p, text) for p in pardon)]
         self.broken.clear()
         self.forgiven.clear()
         assert wrong == [], "\n".join(wrong)
