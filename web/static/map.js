@@ -29,7 +29,7 @@ export async function drawMap(node, { points, lines = [], onPress = null }) {
       iconSize: [30, 30],
     });
     const marker = L.marker([point.latitude, point.longitude], { icon, alt: point.name, title: point.name, keyboard: false });
-    marker.bindTooltip(Object.assign(document.createElement("span"), { textContent: point.name }), { permanent: placed.length <= 6, direction: "right", offset: [14, 0] });
+    marker.bindTooltip(Object.assign(document.createElement("span"), { textContent: point.name }), { permanent: placed.length <= 6, direction: "auto", offset: [14, 0] });
     if (onPress) marker.on("click", () => onPress(point.id));
     marker.addTo(drawn.layer);
   }
@@ -44,7 +44,7 @@ function start(L, node) {
   const map = L.map(node, { zoomSnap: 0.25, attributionControl: false, zoomControl: true, zoomAnimation: !matchMedia("(prefers-reduced-motion: reduce)").matches });
   node.setAttribute("role", "region");
   if (!node.hasAttribute("aria-label")) node.setAttribute("aria-label", t("map.title"));
-  map.zoomControl.setPosition("topleft");
+  map.zoomControl.setPosition("bottomright");
   L.control.scale({ imperial: false }).addTo(map);
   if (config.map_tiles) {
     L.tileLayer(config.map_tiles, { maxZoom: 19 }).addTo(map);

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -32,6 +32,7 @@ SIZES = {
 }
 POSITION_TOO_LATE = r"409 .*/api/v1/cases/[0-9a-f-]{36}\)$"
 """What a browser notes when an ambulance tells its position just after its case has ended."""
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LOCALES = {"en": "en-GB", "ko": "ko-KR"}
 PHONE: dict[str, Any] = {"viewport": SIZES["phone"], "has_touch": True, "is_mobile": True}
 
@@ -199,6 +200,26 @@ def too_wide(page: Page) -> int:
     return int(
         page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     )
+
+
+def at_every_size(page: Page, name: str, pictures: Path | None) -> list[str]:
+    """What is wrong with a loaded page at four sizes, light and dark; keeps a picture of each."""
+    wrong: list[str] = []
+    language = page.locator("html").get_attribute("lang")
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        page.wait_for_timeout(300)  # no colour is midway
+        for size, viewport in SIZES.items():
+            page.set_viewport_size(viewport)
+            if (extra := too_wide(page)) > 0:
+                wrong.append(f"{size}: {extra} px too wide")
+            # Colours differ by theme, targets by size: axe need not see all eight.
+            if theme == "light" or size == "phone":
+                wrong += [f"{theme} {size}: {violation}" for violation in axe(page)]
+            if pictures:
+                path = pictures / f"{name}-{size}-{language}-{theme}.png"
+                page.screenshot(path=path, full_page=size in {"phone", "tablet"})
+    return wrong
 
 
 WALK = Path(__file__).parent / "walk.js"

@@ -23,6 +23,7 @@ from tests.e2e.screens.rig import (
     SIZES,
     Screens,
     asked,
+    at_every_size,
     axe,
     cancel,
     keyboard_walk,
@@ -165,20 +166,7 @@ def test_a_screen_is_for_everybody(
     screen.prepare(page, case_id)
     expect(page.locator(".research")).to_be_visible()
     assert page.locator("html").get_attribute("lang") == language
-    wrong: list[str] = []
-    for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-        page.wait_for_timeout(300)  # no colour is midway
-        for size, viewport in SIZES.items():
-            page.set_viewport_size(viewport)
-            if (extra := too_wide(page)) > 0:
-                wrong.append(f"{size}: {extra} px too wide")
-            # Colours differ by theme, targets by size: axe need not see all six.
-            if theme == "light" or size == "phone":
-                wrong += [f"{theme} {size}: {violation}" for violation in axe(page)]
-            if pictures:
-                name = f"{screen.name}-{size}-{language}-{theme}.png"
-                page.screenshot(path=pictures / name, full_page=size in {"phone", "tablet"})
+    wrong = at_every_size(page, screen.name, pictures)
     if language == "en":
         wrong += keyboard_walk(page)
     assert wrong == []
