@@ -7,6 +7,7 @@ a gap, beats every few seconds, asks again who is listening, and ends itself now
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -109,6 +110,7 @@ def stream() -> Response:
     header = request.headers.get("Authorization", "")
     token = header.partition(" ")[2].strip() or None
     cookie = None if token else dict(session)
+    connection = request.environ.get("gunicorn.socket")
 
     def still_allowed() -> bool:
         with state.record.read() as db:
@@ -116,7 +118,10 @@ def stream() -> Response:
         return found is not None and found.audience == who.audience
 
     response = Response(
-        _Closing(_follow(state, waker, who, after, still_allowed), lambda: waker.leave(who.name)),
+        _Closing(
+            _follow(state, waker, who, after, still_allowed, connection),
+            lambda: waker.leave(who.name),
+        ),
         mimetype="text/event-stream",
     )
     response.headers["X-Accel-Buffering"] = "no"
@@ -138,7 +143,12 @@ class _Closing:
 
 
 def _follow(
-    state: State, waker: Waker, who: Actor, after: int | None, still_allowed: Any
+    state: State,
+    waker: Waker,
+    who: Actor,
+    after: int | None,
+    still_allowed: Any,
+    connection: socket.socket | None,
 ) -> Iterator[str]:
     started = asked = beat = time.monotonic()
     audience = who.audience or ""
@@ -148,7 +158,7 @@ def _follow(
     if after is None or after > last:  # a number from elsewhere would wait for ever
         after = last
         yield f"id: {after}\nevent: hello\ndata: {json.dumps({'seq': after})}\n\n"
-    while time.monotonic() - started < LIFE_S:
+    while time.monotonic() - started < LIFE_S and not (connection and hung_up(connection)):
         generation = waker.generation()
         try:
             with state.record.read() as db:
@@ -169,6 +179,20 @@ def _follow(
             beat = time.monotonic()
             yield f"event: heartbeat\ndata: {json.dumps({'seq': after})}\n\n"
         waker.wait(generation, state.settings.stream_poll_s)
+
+
+def hung_up(connection: socket.socket) -> bool:
+    """Whether the other side has closed; who vanished without a word looks as if still there.
+
+    A heartbeat finds that out too, but only the second one: the first is what the closed side
+    refuses. Until then a page that was left holds a thread and one of its person's places.
+    """
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _frame(entry: events.Entry) -> str:

@@ -86,9 +86,9 @@ export async function openViewer(offer, { stateOf, changed, keysOff }) {
     );
   }
 
-  const covered = [place("lost"), place("notices")];
-  const homes = covered.map((node) => [node, node.nextSibling]);
-  dialog.prepend(...covered);
+  const banner = place("banner");
+  const home = banner.nextSibling;
+  dialog.prepend(banner);
   document.body.append(dialog);
   dialog.showModal();
   open = (now) => {
@@ -102,7 +102,7 @@ export async function openViewer(offer, { stateOf, changed, keysOff }) {
   };
   dialog.addEventListener("close", () => {
     open = null;
-    for (const [node, before] of homes.reverse()) document.body.insertBefore(node, before);
+    document.body.insertBefore(banner, home);
     dialog.remove();
   });
   refresh(offer);

@@ -33,6 +33,8 @@ SIZES = {
 POSITION_TOO_LATE = r"409 .*/api/v1/cases/[0-9a-f-]{36}\)$"
 """What a browser notes when an ambulance tells its position just after its case has ended."""
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+INK = {"light": "rgb(18, 32, 42)", "dark": "rgb(232, 238, 242)"}
+"""--ink of tokens.css, as a browser computes it: once it is there, no colour is midway."""
 LOCALES = {"en": "en-GB", "ko": "ko-KR"}
 PHONE: dict[str, Any] = {"viewport": SIZES["phone"], "has_touch": True, "is_mobile": True}
 
@@ -208,7 +210,8 @@ def at_every_size(page: Page, name: str, pictures: Path | None) -> list[str]:
     language = page.locator("html").get_attribute("lang")
     for theme in THEMES:
         page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-        page.wait_for_timeout(300)  # no colour is midway
+        until(page, f"getComputedStyle(document.body).color === {INK[theme]!r}")
+        until(page, "document.getAnimations().every(one => one.playState !== 'running')")
         for size, viewport in SIZES.items():
             page.set_viewport_size(viewport)
             if (extra := too_wide(page)) > 0:

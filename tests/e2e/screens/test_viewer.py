@@ -392,7 +392,7 @@ def test_the_viewer_hides_nothing_that_matters(
     page.evaluate("line.frozen = false")
     expect(viewer.locator("#lost")).to_be_hidden()
     page.keyboard.press("Escape")
-    expect(page.locator("body > #lost, body > #notices")).to_have_count(2)
+    expect(page.locator("body > #banner > #lost, body > #banner > #notices")).to_have_count(2)
     for other in others:
         cancel(installation, other)
 

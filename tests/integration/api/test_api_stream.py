@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from tests.integration.api.doors import PASSWORD, Caller, House
 from tests.integration.api.processes import Ears
 from tests.servers import RedisServer, free_port
 from web import registry
-from web.stream import PER_CREDENTIAL
+from web.stream import PER_CREDENTIAL, PING_S, hung_up
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,18 @@ def test_a_person_listens_with_a_cookie_until_the_session_ends(scene: Scene) -> 
     ears.close()
 
 
+def test_a_closed_connection_is_seen_without_a_word() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert not hung_up(ours)
+        theirs.sendall(b"GET")  # a next request, as some send ahead
+        assert not hung_up(ours)
+        assert ours.recv(3) == b"GET"  # and it is still there to be read
+        theirs.close()
+        assert hung_up(ours)
+    assert hung_up(ours)  # ours is closed, too
+
+
 def test_a_credential_has_only_so_many_streams(scene: Scene) -> None:
     tablet = scene.house.device(Role.CREW, "Test 2")
     for _ in range(PER_CREDENTIAL + 2):  # a HEAD gives its place back at once
@@ -247,7 +260,7 @@ def test_a_credential_has_only_so_many_streams(scene: Scene) -> None:
     others.wait(others.first("hello"))
     for ears in [*streams, others, refused]:
         ears.close()
-    deadline = time.monotonic() + 20  # the server notices when it next speaks
+    deadline = time.monotonic() + PING_S  # the server looks, it need not speak first
     status = 409
     while status != 200:
         assert time.monotonic() < deadline
