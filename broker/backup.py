@@ -24,17 +24,17 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import inspect, select, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 
-from broker import check, database, keyring, seals, settings as settings_
+from broker import check, database, health, keyring, seals, settings as settings_
 from broker.check import Stored
 from broker.errors import GoldentimeError, NotFound
 from broker.imagestore import ImageStore, sha256_of
 from broker.record import Record
 from broker.seals import Head
 from broker.settings import Settings
-from broker.tables import AuditSeal, PatientIdentity
+from broker.tables import AuditSeal, Image, PatientIdentity
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -69,7 +69,8 @@ def make(settings: Settings, folder: Path) -> Path:
     target = folder / made_at.strftime("%Y%m%dT%H%M%S.%fZ")
     try:
         target.mkdir(parents=True)
-        return _make(settings, folder, target, made_at)
+        with database.answering():
+            return _make(settings, folder, target, made_at)
     except (OSError, sqlite3.Error) as error:
         raise BackupFailed(f"{folder}: {error}") from error
     finally:
@@ -78,7 +79,7 @@ def make(settings: Settings, folder: Path) -> Path:
 
 
 def _make(settings: Settings, folder: Path, target: Path, made_at: datetime) -> Path:
-    url = make_url(settings.database)
+    url = database.address(settings)
     sqlite = url.get_backend_name() == "sqlite"
     dump = target / ("goldentime.sqlite3" if sqlite else "goldentime.dump")
     before = _last_head(folder)
@@ -131,7 +132,7 @@ def bring_back(settings: Settings, manifest: Path) -> check.Report:
     the database is put in place, which happens last.
     """
     facts = _read(manifest)
-    url = make_url(settings.database)
+    url = database.address(settings)
     if facts["database"]["kind"] != url.get_backend_name():
         raise BackupFailed(
             f"{manifest} is of {facts['database']['kind']}, but GOLDENTIME_DATABASE_URL names "
@@ -184,12 +185,16 @@ def backup(argv: list[str]) -> int:
     )
     parser.add_argument("folder", type=Path, metavar="DIR")
     options = parser.parse_args(argv)
-    manifest = make(settings_.from_env(), options.folder)
+    settings = settings_.from_env()
+    with health.opened(settings, ready=False) as record, record.read() as session:
+        if not inspect(session.connection()).has_table(Image.__tablename__):
+            raise BackupFailed("the database has no tables yet; run goldentime migrate")
+    manifest = make(settings, options.folder)
     facts = json.loads(manifest.read_text(encoding="utf-8"))
     for line in facts["damaged"]:
         print(line)
     print(f"{manifest.parent}: database and {len(facts['images'])} images")
-    _tell_keys(settings_.from_env(), facts["identity_keys"])
+    _tell_keys(settings, facts["identity_keys"])
     return 1 if facts["damaged"] else 0
 
 
@@ -303,7 +308,8 @@ def _refuse_unless_empty(settings: Settings, url: URL) -> None:
         return
     engine = database.connect(settings)
     try:
-        tables = inspect(engine).get_table_names()
+        with database.answering():
+            tables = inspect(engine).get_table_names()
     finally:
         engine.dispose()
     if tables:

@@ -122,16 +122,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--sealed",
         metavar="NUMBER:DIGEST",
-        type=seals.Head.parse,
+        type=_seal,
         help="a seal of the audit that you kept elsewhere (upkeep logs one each hour, a backup "
         "keeps one): it must still be there",
     )
     options = parser.parse_args(argv)
-    record = Record(settings_.from_env())
-    try:
+    with health.opened(settings_.from_env(), ready=False) as record:  # run() judges the tables
         report = run(record, hashes=options.hashes, stopped=options.stopped, kept=options.sealed)
-    finally:
-        record.close()
     for line in report.violations:
         print(line)
     for line in report.notes:
@@ -140,6 +137,15 @@ def main(argv: list[str]) -> int:
         return 1
     print("all invariants hold")
     return 0
+
+
+def _seal(said: str) -> seals.Head:
+    try:
+        return seals.Head.parse(said)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{said!r} is no seal: the number, a colon and the 64 digits that upkeep logged"
+        ) from None
 
 
 def _files(store: ImageStore, stored: Iterable[Stored], *, hashes: bool) -> Iterator[str]:

@@ -74,7 +74,7 @@ def _run(point: EntryPoint, arguments: list[str]) -> int:
     try:
         return command(arguments) or 0
     except GoldentimeError as error:
-        return _complain(error.message)
+        return _complain(error.told)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -27,15 +27,15 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError as PoolTimeout
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.functions import FunctionElement
 
-from broker.errors import DatabaseBusy
-from broker.settings import Settings
+from broker.errors import BadSetting, DatabaseBusy
+from broker.settings import PREFIX, Settings
 
 T = TypeVar("T")
 WAL_SAFE = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
@@ -70,10 +70,19 @@ def wal_is_safe(version: tuple[int, int, int] = sqlite3.sqlite_version_info[:3])
 
 
 def connect(settings: Settings) -> Engine:
-    """An engine for this process; call it after fork, never at import."""
-    url = make_url(settings.database)
+    """An engine for this process; call it after fork, never at import.
+
+    Raises BadSetting for an address that is none and a folder that cannot be made.
+    """
+    url = address(settings)
     if url.get_backend_name() == "sqlite":
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadSetting(
+                f"{PREFIX}DATA_DIR={settings.data_dir} cannot be made or used: {error.strerror}; "
+                "name a folder that this user may write in"
+            ) from error
         engine = create_engine(
             url,
             poolclass=NullPool,
@@ -103,6 +112,20 @@ def connect(settings: Settings) -> Engine:
     return engine
 
 
+def address(settings: Settings) -> URL:
+    """Where the database is; BadSetting when that is neither SQLite's nor PostgreSQL's address."""
+    try:
+        url = make_url(settings.database)
+    except ArgumentError:
+        url = None  # its own words could hold the password
+    if url is None or url.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise BadSetting(
+            f"{PREFIX}DATABASE_URL is no address such as postgresql://user:password@host/database "
+            "or sqlite:////folder/file; a password writes @ as %40 and / as %2F"
+        )
+    return url
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     cursor = connection.cursor()
@@ -129,7 +152,10 @@ def _take_turn(path: str) -> int:
     SQLite's own waiting sleeps longer the longer it waits, up to 100 ms, so that under steady
     writing the unlucky starve. Here all wait equally; the lock goes with its process.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError as error:  # somebody else's installation, or a command as another user
+        raise DatabaseBusy("no right to write", error) from error
     until = time.monotonic() + BUSY_S
     while True:
         try:

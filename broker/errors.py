@@ -20,6 +20,11 @@ class GoldentimeError(Exception):
         self.extra = extra
         super().__init__(self.message)
 
+    @property
+    def told(self) -> str:
+        """What whoever runs a command reads; callers of a door get `message`."""
+        return self.message
+
 
 class BadSetting(GoldentimeError):
     """A setting is missing or cannot be read."""
@@ -255,6 +260,14 @@ class DatabaseBusy(GoldentimeError):
         super().__init__(reason=reason)
         self.why = ": ".join(filter(None, (reason, *str(said).strip().splitlines()[:1])))
         """For logs, never for clients: the reason and the first line of what the driver said."""
+
+    @property
+    def told(self) -> str:
+        """An operator is told why, and where to look."""
+        return (
+            f"the database cannot be used just now ({self.why}); look whether it runs and has "
+            "room, and whether GOLDENTIME_DATABASE_URL or GOLDENTIME_DATA_DIR names it rightly"
+        )
 
 
 class LeaseLost(GoldentimeError):

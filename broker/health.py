@@ -11,14 +11,16 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
+from pathlib import Path
 
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 
-from broker import heartbeat, settings as settings_, watchdog
+from broker import database, heartbeat, settings as settings_, watchdog
 from broker.errors import GoldentimeError
 from broker.migrate import config
 from broker.record import Record
@@ -34,8 +36,37 @@ OPTIONAL_LOOPS = ("bed_feed", "road_times")
 TIMEOUT_S = 5.0
 
 
+class NoDatabase(GoldentimeError):
+    """There is no database of this installation."""
+
+    code = "no_database"
+
+
+@contextmanager
+def opened(settings: Settings, *, ready: bool = True) -> Iterator[Record]:
+    """The record for a command, which makes no database where there is none; NoDatabase says so.
+
+    ready: its tables, too, must be those of this version.
+    """
+    file = database.address(settings)
+    if file.get_backend_name() == "sqlite" and not Path(file.database or "").is_file():
+        raise NoDatabase(
+            f"there is no database {file.database}; say where the installation is by "
+            "GOLDENTIME_DATA_DIR or GOLDENTIME_DATABASE_URL, or make a new one: goldentime migrate"
+        )
+    with closing(Record(settings)) as record:
+        if ready:
+            with record.read() as session:
+                if wrong := schema(session):
+                    raise NoDatabase(wrong)
+        yield record
+
+
 def main(argv: list[str]) -> int:
-    """Exit status 0 when the part works; else 1 and one line that says what is wrong."""
+    """`goldentime health`: does one part of this installation work?
+
+    Exit status 0 when it does; else 1 and one line that says what is wrong.
+    """
     parser = argparse.ArgumentParser(
         prog="goldentime health",
         description="Check one part of this installation.",
@@ -59,7 +90,7 @@ def main(argv: list[str]) -> int:
             address, path = DOORS[options.name]
             wrong = door(settings, (options.url or address) + path)
         else:
-            with closing(Record(settings)) as record, record.read() as session:
+            with opened(settings, ready=False) as record, record.read() as session:
                 if options.name == "migrate":
                     wrong = schema(session)
                 else:
@@ -67,7 +98,7 @@ def main(argv: list[str]) -> int:
         if wrong and options.end_frozen:
             _end_frozen(settings, options.name)
     except GoldentimeError as error:
-        wrong = error.message
+        wrong = error.told
     if wrong:
         print(f"{options.name}: {wrong}", file=sys.stderr)
         return 1

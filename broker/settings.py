@@ -253,4 +253,10 @@ def _parse(name: str, kind: str, text: str) -> object:
             case _:
                 return text
     except (ValueError, KeyError) as error:
-        raise BadSetting(f"{name}={text!r} is not a {kind}") from error
+        wanted = {
+            "int": "a whole number",
+            "float": "a number",
+            "bool": "1 or 0",
+            "EscalationSteps": "three numbers such as 20/45/90",
+        }
+        raise BadSetting(f"{name}={text!r} is not {wanted.get(kind, kind)}") from error

@@ -6,10 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from broker import settings as settings_
+from broker import health, settings as settings_
 from broker.errors import GoldentimeError
 from broker.lifecycle import Role
-from broker.record import Record
 from dispatch import beds_csv
 from dispatch.access import Actor
 from dispatch.rules import Capability
@@ -30,7 +29,7 @@ A file with a fault is not imported at all; every fault is told with its line an
 
 
 def beds(argv: list[str]) -> int:
-    """Import a CSV file; 0 when all of it was written, 1 when none was."""
+    """`goldentime beds`: free beds and capabilities from a CSV file, all of it or nothing."""
     parser = argparse.ArgumentParser(
         prog="goldentime beds",
         description="Free beds and capabilities of emergency rooms, for regions without a feed.",
@@ -48,19 +47,19 @@ def beds(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     try:
         rows = beds_csv.read(options.file.read_bytes())
-        record = Record(settings_.from_env())
         actor = Actor(Role.ADMIN, "command:beds")
-        try:
+        with health.opened(settings_.from_env()) as record:
             changed, older = record.again(lambda s: beds_csv.write(s, actor, rows))
-        finally:
-            record.close()
     except beds_csv.BadFile as error:
         for fault in error.faults:
             print(f"{options.file}: {fault}", file=sys.stderr)
         print("goldentime beds: nothing was imported", file=sys.stderr)
         return 1
-    except (GoldentimeError, OSError) as error:
-        print(f"goldentime beds: {error}", file=sys.stderr)
+    except GoldentimeError as error:
+        print(f"goldentime beds: {error.told}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"goldentime beds: {options.file}: {error.strerror}", file=sys.stderr)
         return 1
     print(f"{changed} emergency rooms" + (f"; {older} had a newer figure" if older else ""))
     return 0

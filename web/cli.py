@@ -13,8 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from broker import settings as settings_
-from broker.errors import GoldentimeError
+from broker import health, settings as settings_
+from broker.errors import GoldentimeError, NotFound
 from broker.lifecycle import Role
 from broker.record import Record
 from broker.settings import Settings
@@ -75,7 +75,7 @@ def demo(argv: list[str]) -> int:
         print("\nstopped")
         return 0
     except GoldentimeError as error:
-        print(f"goldentime demo: {error.message}", file=sys.stderr)
+        print(f"goldentime demo: {error.told}", file=sys.stderr)
         return 1
     return 0
 
@@ -172,18 +172,23 @@ def register(argv: list[str]) -> int:
     revoke = kinds.add_parser("revoke", help="revoke the tokens of a device")
     revoke.add_argument("label")
     options = parser.parse_args(argv)
-    record = Record(settings_.from_env())
     try:
-        if options.kind == "person":  # read and hashed before anything is locked
-            given = sys.stdin.readline().rstrip("\n") if options.password_stdin else ""
-            options.first_password = "" if given else secrets.token_urlsafe(12)
-            options.hashed = registry.password_hash(given or options.first_password)
-        print(record.again(lambda db: _register(db, options)))
-    except (GoldentimeError, OSError, KeyError, ValueError) as error:
-        print(f"goldentime register: {error}", file=sys.stderr)
+        with health.opened(settings_.from_env()) as record:
+            if options.kind == "person":  # read and hashed before anything is locked
+                given = sys.stdin.readline().rstrip("\n") if options.password_stdin else ""
+                options.first_password = "" if given else secrets.token_urlsafe(12)
+                options.hashed = registry.password_hash(given or options.first_password)
+            print(record.again(lambda db: _register(db, options)))
+    except GoldentimeError as error:
+        print(f"goldentime register: {error.told}", file=sys.stderr)
         return 1
-    finally:
-        record.close()
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        print(f"goldentime register: {getattr(options, 'file', '')}: {said}", file=sys.stderr)
+        return 1
+    except KeyError as error:
+        print(f"goldentime register: {options.file}: there is no {error} in it", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -198,14 +203,12 @@ def encrypt(argv: list[str]) -> int:
         epilog="example: GOLDENTIME_IDENTITY_KEYS=NEW,OLD goldentime encrypt",
     )
     parser.parse_args(argv)
-    record = Record(settings_.from_env())
     try:
-        done, unreadable = retention.encrypt_all(record)
+        with health.opened(settings_.from_env()) as record:
+            done, unreadable = retention.encrypt_all(record)
     except GoldentimeError as error:
-        print(f"goldentime encrypt: {error.message}", file=sys.stderr)
+        print(f"goldentime encrypt: {error.told}", file=sys.stderr)
         return 1
-    finally:
-        record.close()
     print(f"{done} rows written anew")
     if unreadable:
         print(f"{unreadable} identities cannot be read: their key is not in the list; nothing lost")
@@ -236,7 +239,12 @@ def _register(db: Any, options: argparse.Namespace) -> str:
             token = registry.add_device(db, options.label, Role(options.role), unit=options.unit)
             return f"token (shown once): {token}"
         case _:
-            return f"{registry.revoke_devices(db, options.label)} tokens revoked"
+            revoked = registry.revoke_devices(db, options.label)
+            if not revoked:  # whoever lost a tablet must not believe that it is shut out
+                raise NotFound(
+                    f"no device in use is called {options.label!r}; /admin lists all of them"
+                )
+            return f"{revoked} tokens revoked"
 
 
 def _tell_part(name: str, seconds: float) -> None:

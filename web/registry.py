@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from broker import database
-from broker.errors import Conflict, Invalid, NotFound
+from broker.errors import Conflict, Invalid, NotFound, WrongUnit
 from broker.lifecycle import Role
 from broker.tables import Account, Ambulance, DeviceToken, EmergencyRoom
 from dispatch import notify
@@ -126,6 +126,9 @@ def revoke_devices(db: Session, label: str) -> int:
 
 
 def _unit(db: Session, role: Role, unit: str | None) -> tuple[UUID | None, UUID | None]:
+    if unit is None and role in {Role.CREW, Role.EMERGENCY_ROOM}:
+        whose = "its ambulance's call sign" if role is Role.CREW else "its emergency room's name"
+        raise WrongUnit(f"a {role} belongs to a unit: add --unit with {whose}")
     if role is Role.CREW:
         found = db.scalar(select(Ambulance.id).where(Ambulance.call_sign == unit))
         if found is None:

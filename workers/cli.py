@@ -42,7 +42,10 @@ site's prevalence is set, else "score". A file that cannot be read gives {{"file
 
 
 def read(argv: list[str]) -> int:
-    """Read films and print what was found; 0 if all were read, 1 if not, 2 for a wrong call."""
+    """`goldentime read`: what the networks see in films.
+
+    Exit status 0 if all were read, 1 if not, 2 for a wrong call.
+    """
     options = _options(argv)
     try:
         classifier = _classifier(options.classifier, options.threads, options.site_prevalence)

@@ -32,7 +32,7 @@ def data_folder(argument: str | None) -> Path:
 
 
 def train(argv: Sequence[str] | None = None) -> int:
-    """Run one training command; the exit status."""
+    """`goldentime train`: train, compare and ship networks (an environment of its own)."""
     args = parser().parse_args(argv)
     try:
         return _run(args)
@@ -239,7 +239,7 @@ def _synthesise(args: argparse.Namespace, data: Path) -> None:
 
 
 def evaluate(argv: Sequence[str] | None = None) -> int:
-    """`goldentime evaluate`: figures of a weight on any films with labels; the exit status."""
+    """`goldentime evaluate`: figures of a weight on any films with labels."""
     options = argparse.ArgumentParser(
         prog="goldentime evaluate",
         description=evaluate.__doc__,

@@ -259,7 +259,7 @@ def _quantize(args: argparse.Namespace) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """List, verify, choose, import or quantise weights; the exit status."""
+    """`goldentime weights`: list, verify, choose, import or quantise weights."""
     parser = argparse.ArgumentParser(
         prog="goldentime weights",
         description=__doc__,

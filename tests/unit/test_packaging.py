@@ -188,7 +188,8 @@ def test_every_command_exists(setup_cfg: configparser.ConfigParser) -> None:
         tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text("utf-8"))
         found = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
         assert function in found, f"{name} = {target}"
-        assert ast.get_docstring(found[function]), f"{target} says nothing for goldentime --help"
+        said = ast.get_docstring(found[function]) or ""
+        assert said.startswith(f"`goldentime {name}`: "), f"{target} says nothing for --help"
 
 
 def make(*arguments: str, **variables: str) -> list[str]:
