@@ -70,11 +70,12 @@ class Settings:
     urgent_reading_deadline_s: float = 0.0
     """The same for pre-KTAS 1 and 2: offers go out at once, readings amend them."""
     steps_urgent: EscalationSteps = EscalationSteps(20, 45, 90)
-    """Acuity 1 and 2."""
+    """Seconds after a round opens: remind, ask the next three, call the case unplaced (acuity 1
+    and 2)."""
     steps_prompt: EscalationSteps = EscalationSteps(60, 120, 180)
-    """Acuity 3."""
+    """The same for acuity 3."""
     steps_standard: EscalationSteps = EscalationSteps(120, 240, 360)
-    """Acuity 4 and 5."""
+    """The same for acuity 4 and 5."""
     control_room_first_acuity: int = 0
     """Cases of this acuity and worse wait for the control room's choice first; 0: none does."""
     control_room_wait_s: float = 60.0
@@ -218,11 +219,14 @@ def to_env(settings: Settings, more: Mapping[str, str]) -> dict[str, str]:
     for field_ in dataclasses.fields(settings):
         value = getattr(settings, field_.name)
         if value is not None:
-            env[PREFIX + field_.name.upper()] = _text(value)
+            env[PREFIX + field_.name.upper()] = as_text(value)
     return env | dict(more)
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
+    """A setting as the environment would say it; "" for one that is not set."""
+    if value is None:
+        return ""
     if isinstance(value, Path):
         return str(value.resolve())
     if isinstance(value, bool):

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import ast
+import configparser
+import dataclasses
+import inspect
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from broker import lifecycle
-from broker.lifecycle import CaseStatus, OfferStatus
+from broker import lifecycle, settings
+from broker.lifecycle import AlarmCode, CaseStatus, OfferStatus
+from broker.tuning import TUNABLES
+from dispatch.control_log import CaseAlarm
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+NO_SETTINGS = {"GOLDENTIME_CXR", "GOLDENTIME_POSTGRES_PASSWORD", "GOLDENTIME_REDIS_PASSWORD"}
+"""Of the tests and the training; of compose, which makes addresses of them."""
+TESTS = {
+    name
+    for file in ROOT.glob("tests/**/*.py")
+    for name in (file.stem, *re.findall(r"^ *def (test_\w+)", file.read_text("utf-8"), re.M))
+}
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg", "utf-8")
+COMMANDS = re.findall(
+    r"^(\w+) =", SETUP["options.entry_points"]["goldentime.commands"], re.M
+)
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 
 
@@ -64,3 +84,52 @@ def test_every_decision_is_numbered_and_answers_a_question() -> None:
         assert {"**Question.**", "**Decision.**", "**Why.**"} <= set(
             re.findall(r"\*\*\w+\.\*\*", text)
         ), page.name
+
+
+def test_settings_are_listed_as_the_code_has_them() -> None:
+    """docs/settings.md: each setting, what it is as shipped, what it means, its range at run time."""
+    assert (ROOT / "docs" / "settings.md").read_text("utf-8").splitlines()[-len(rows()) :] == rows()
+
+
+def rows() -> list[str]:
+    """The table of settings, from the fields and the words below them; paste it when it changes."""
+    tree = ast.parse(inspect.getsource(settings.Settings)).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    means = {
+        field.target.id: inspect.cleandoc(said.value.value).replace("\n", " ")
+        for field, said in pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant)
+        if isinstance(said.value.value, str)
+    }
+    found = []
+    for field in dataclasses.fields(settings.Settings):
+        shipped = {"data_dir": "`var`", "node": "the host's name"}.get(field.name)
+        if shipped is None:
+            value = getattr(settings.Settings(), field.name)
+            text = f"{value:g}" if isinstance(value, float) else settings.as_text(value)
+            shipped = f"`{text}`" if text else ""
+        tunable = TUNABLES.get(field.name)
+        span = f"{tunable.low:g} to {tunable.high:g}" if tunable else ""
+        name = f"`{settings.PREFIX}{field.name.upper()}`"
+        found.append(f"| {name} | {shipped} | {means[field.name]} | {span} |")
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_tells_to_run_or_set_is_there(page: Path) -> None:
+    """Tests by name, commands, targets of make, modules that are run, settings."""
+    text = page.read_text("utf-8")
+    known = {settings.PREFIX + field.name.upper() for field in dataclasses.fields(settings.Settings)}
+    wrong = [
+        name
+        for name in re.findall(rf"\b{settings.PREFIX}[A-Z_]*[A-Z]", text)
+        if name not in known | NO_SETTINGS
+    ]
+    wrong += [n for n in set(re.findall(r"\btest_\w+", text)) if n not in TESTS]
+    wrong += [n for n in re.findall(r"(?:`|bin/|^)goldentime ([a-z]+)", text, re.M) if n not in COMMANDS]
+    wrong += [n for n in re.findall(r"`make ([a-z-]+)", text) if n not in TARGETS]
+    for module in re.findall(r"python -m ((?:broker|models|tests|web|workers)\.[\w.]*\w)", text):
+        if not (ROOT / module.replace(".", "/")).with_suffix(".py").is_file():
+            wrong.append(module)
+    assert wrong == []

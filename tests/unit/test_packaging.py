@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import dataclasses
 import importlib.resources
 import json
 import os
@@ -19,6 +20,7 @@ import yaml
 
 from broker import health
 from broker.queues import ROUTES, Queue, Task
+from broker.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 SERVICES = {
@@ -114,17 +116,25 @@ def test_redis_never_evicts(compose: dict[str, Any]) -> None:
     assert "--maxmemory-policy noeviction" in command
 
 
-def test_compose_sets_only_settings_that_exist(compose: dict[str, Any]) -> None:
-    import dataclasses
-
-    from broker.settings import PREFIX, Settings
-
+def test_compose_hands_on_every_setting_and_only_those_that_exist(compose: dict[str, Any]) -> None:
+    """What an operator writes into .env reaches each process, or has a reason not to."""
     known = {PREFIX + field.name.upper() for field in dataclasses.fields(Settings)}
+    of_the_image = {PREFIX + name for name in ("DATA_DIR", "NODE", "TIME_SCALE")}
+    of_some = {PREFIX + "EGEN_KEY": {"bed_feed"}, PREFIX + "INFERENCE_THREADS": POOLS}
     for name, service in compose["services"].items():
         if name in {"redis", "postgres"}:
             continue
         ours = {key for key in service["environment"] if key.startswith(PREFIX)}
-        assert ours <= known, name
+        left_out = {setting for setting, whose in of_some.items() if name not in whose}
+        assert ours == known - of_the_image - left_out, name
+
+
+def test_the_image_has_what_a_backup_calls(compose: dict[str, Any]) -> None:
+    """Debian 13 carries PostgreSQL 17; pg_dump refuses a server newer than itself."""
+    last = (ROOT / "Dockerfile").read_text("utf-8").split("FROM ")[-1]
+    assert "postgresql-client" in last
+    assert last.startswith("python:3.12-slim-trixie")
+    assert compose["services"]["postgres"]["image"].startswith("postgres:17-")
 
 
 def test_the_image_runs_as_nobody_special_and_has_no_torch() -> None:
