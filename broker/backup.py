@@ -72,7 +72,9 @@ def make(settings: Settings, folder: Path) -> Path:
         with database.answering():
             return _make(settings, folder, target, made_at)
     except (OSError, sqlite3.Error) as error:
-        raise BackupFailed(f"{folder}: {error}") from error
+        said = error.strerror if isinstance(error, OSError) else error
+        where = getattr(error, "filename", None) or folder
+        raise BackupFailed(f"{where}: {said}") from error
     finally:
         if not (target / MANIFEST).is_file():  # it would fill the disk, try by try
             shutil.rmtree(target, ignore_errors=True)

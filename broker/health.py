@@ -89,6 +89,8 @@ def main(argv: list[str]) -> int:
         if options.name in DOORS:
             address, path = DOORS[options.name]
             wrong = door(settings, (options.url or address) + path)
+            if wrong and not options.url:
+                wrong += "; where it listens elsewhere, say so by --url"
         else:
             with opened(settings, ready=False) as record, record.read() as session:
                 if options.name == "migrate":
@@ -123,7 +125,8 @@ def door(settings: Settings, url: str, timeout_s: float = TIMEOUT_S) -> str | No
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             return None if answer.status == 200 else f"{url} answers {answer.status}"
     except (urllib.error.URLError, OSError) as error:
-        return f"{url} does not answer: {error}"
+        why = getattr(error, "reason", error)
+        return f"{url} does not answer: {getattr(why, 'strerror', None) or why}"
 
 
 def loop(session: Session, kind: str, node: str, since: datetime | None = None) -> str | None:

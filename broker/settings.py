@@ -119,7 +119,8 @@ class Settings:
     max_upload_bytes: int = 32 * 1024 * 1024
     """Largest request body."""
     min_free_bytes: int = 2 * 1024**3
-    """Uploads are refused (503) when the image store has less room than this."""
+    """Operations are alarmed when the image store has less room than this; films are refused (503)
+    below it or below 5 % of its disk, whichever is less."""
     upload_keep_s: float = 86400.0
     """How long the bytes of an unfinished upload wait for the rest, counted from the last piece."""
     egen_key: str = field(default="", repr=False)

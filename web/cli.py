@@ -8,21 +8,27 @@ import secrets
 import signal
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import inspect, select
+
 from broker import health, settings as settings_
-from broker.errors import GoldentimeError, NotFound
+from broker.errors import Conflict, GoldentimeError, NotFound
 from broker.lifecycle import Role
 from broker.record import Record
 from broker.settings import Settings
+from broker.tables import Account
 from dispatch import retention
 from web import demo as play, registry, supervised
 from web.demo import Tokens
 
 NOT_A_DEVICE = "Research software, not a medical device: not for diagnosis."
+DEMO = "Demo "
+"""What the displayed names of the demo's people begin with."""
 DEMO_PEOPLE = {
     "crew": ("Demo crew", Role.CREW, "Golden 11"),
     "control": ("Demo control room", Role.CONTROL_ROOM, None),
@@ -41,8 +47,13 @@ def demo(argv: list[str]) -> int:
     )
     parser.add_argument("--image", type=Path, help="your own PNG, JPEG or DICOM radiograph")
     parser.add_argument("--once", action="store_true", help="end after the case; JSON at the end")
-    parser.add_argument("--data-dir", type=Path, default=Path("var/demo"))
-    parser.add_argument("--port", type=int, default=8000, help="first port to try")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path("var/demo"),
+        help="its own folder, whatever GOLDENTIME_DATA_DIR says (default: var/demo)",
+    )
+    parser.add_argument("--port", type=int, default=8000, help="first port to try (default: 8000)")
     options = parser.parse_args(argv)
     film = options.image or sample_film()
     if not film.is_file():
@@ -52,10 +63,15 @@ def demo(argv: list[str]) -> int:
     # Also Ctrl-C: whoever starts us in the background may have left SIGINT ignored.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _interrupt)
-    settings = supervised.settle(
-        replace(settings_.from_env(), data_dir=options.data_dir),
-        first_port=options.port,
-    )
+    try:
+        settings = supervised.settle(
+            replace(settings_.from_env(), data_dir=options.data_dir),
+            first_port=options.port,
+        )
+        _refuse_people(settings)
+    except GoldentimeError as error:
+        print(f"goldentime demo: {error.told}", file=sys.stderr)
+        return 1
     if supervised.port_of(settings.public_url) != options.port:
         print(f"port {options.port} is busy; using {supervised.port_of(settings.public_url)}")
     print(f"goldentime {NOT_A_DEVICE}")
@@ -78,6 +94,23 @@ def demo(argv: list[str]) -> int:
         print(f"goldentime demo: {error.told}", file=sys.stderr)
         return 1
     return 0
+
+
+def _refuse_people(settings: Settings) -> None:
+    """Raise Conflict for a database of others: the demo would fill it with its city and people."""
+    with (
+        suppress(health.NoDatabase),
+        health.opened(settings, ready=False) as record,
+        record.read() as session,
+    ):
+        if not inspect(session.connection()).has_table(Account.__tablename__):
+            return
+        names = session.scalars(select(Account.display_name)).all()
+        if names and not any(name.startswith(DEMO) for name in names):
+            raise Conflict(
+                "GOLDENTIME_DATABASE_URL or --data-dir names the database of an installation with "
+                "people of its own; the demo needs one for itself"
+            )
 
 
 class Prepared:
@@ -264,6 +297,7 @@ def _tell_screens(settings: Settings, people: Prepared) -> None:
     print(f"    operations   {settings.public_url}/operations   name: operations (or control)")
     print(f"    admin        {settings.public_url}/admin        name: admin")
     print(f"    API          {settings.public_url}/api/v1/docs")
+    print(f"    events       {settings.stream_url}")
     print("\n  Ctrl-C stops everything.", flush=True)
 
 

@@ -6,6 +6,7 @@ stops everything it started. Knows nothing about cases.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import signal
@@ -77,7 +78,7 @@ def free_ports(first: int, count: int) -> list[int]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
+            except (OSError, OverflowError):  # taken, not ours to take, or no port at all
                 continue
         found.append(port)
         if len(found) == count:
@@ -87,7 +88,12 @@ def free_ports(first: int, count: int) -> list[int]:
 
 def settle(settings: Settings, first_port: int) -> Settings:
     """Settings with ports that are free and a secret of this data folder's own."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DidNotStart(
+            f"the data folder {settings.data_dir} cannot be made or used: {error.strerror}"
+        ) from error
     gateway, stream, redis_ = free_ports(first_port, 3)
     return replace(
         settings,
@@ -170,15 +176,30 @@ def running(
 
     `tell` hears the name of each part that works and the seconds since the start.
     """
-    migrate.upgrade(settings)
-    encrypt(settings)
-    supervisor = Supervisor(settings)
-    supervisor.start()
-    try:
-        supervisor.wait_until_ready(tell)
-        yield supervisor
-    finally:
-        supervisor.stop()
+    with _alone(settings.data_dir):
+        migrate.upgrade(settings)
+        encrypt(settings)
+        supervisor = Supervisor(settings)
+        supervisor.start()
+        try:
+            supervisor.wait_until_ready(tell)
+            yield supervisor
+        finally:
+            supervisor.stop()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two supervisors in one folder would take each other's files for theirs."""
+    with (folder / "in_use").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DidNotStart(
+                f"{folder} is in use: one runs there already; stop it, or name another folder "
+                "(demo: --data-dir)"
+            ) from None
+        yield
 
 
 def encrypt(settings: Settings) -> None:

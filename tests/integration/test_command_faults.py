@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from broker import command, database, settings as settings_
 from tests.conftest import IDENTITY_KEYS
+from web import supervised
+from web.supervised import DidNotStart
 
 TAKES_A_DATABASE = [
     ["check"],
@@ -157,6 +160,56 @@ def test_what_is_asked_for_is_not_there(
     monkeypatch.setenv("GOLDENTIME_DATABASE_URL", database_url)
     place.joinpath("city.json").write_text(json.dumps({"hospitals": []}))
     assert says in told(capsys, line.split())
+
+
+@pytest.fixture
+def no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is started here, whatever is not refused."""
+
+    def refuse(*_: object) -> None:
+        raise DidNotStart("it was not refused")
+
+    monkeypatch.setattr(supervised.Supervisor, "start", refuse)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the demo's own would stay
+
+
+@pytest.mark.usefixtures("no_start")
+def test_the_demo_leaves_an_installation_with_people_alone(
+    database_url: str,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It would fill it with its city, and give its people's accounts a password that it prints."""
+    monkeypatch.setenv("GOLDENTIME_DATABASE_URL", database_url)
+    assert command.main(["register", "person", "admin", "Dr Kim", "admin"]) == 0
+    capsys.readouterr()
+    said = told(capsys, ["demo", "--data-dir", str(place), "--port", "8990"])
+    assert "the database of an installation with people of its own" in said
+
+
+@pytest.mark.usefixtures("no_start")
+def test_a_second_demo_in_one_folder(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with supervised._alone(place):
+        assert command.main(["demo", "--data-dir", str(place), "--port", "8990"]) == 1
+    assert f"{place} is in use: one runs there already" in capsys.readouterr().err
+    assert command.main(["demo", "--data-dir", str(place), "--port", "8990"]) == 1
+    assert "it was not refused" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_start")
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--data-dir", "file/folder"], "the data folder file/folder cannot be made or used"),
+        (["--port", "99999"], "no 3 free ports from 99999"),
+    ],
+)
+def test_a_demo_that_has_no_place(
+    words: list[str], says: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.joinpath("file").touch()
+    assert says in told(capsys, ["demo", *words])
 
 
 def test_a_seal_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
