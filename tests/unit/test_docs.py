@@ -28,9 +28,7 @@ TESTS = {
 }
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", "utf-8")
-COMMANDS = re.findall(
-    r"^(\w+) =", SETUP["options.entry_points"]["goldentime.commands"], re.M
-)
+COMMANDS = re.findall(r"^(\w+) =", SETUP["options.entry_points"]["goldentime.commands"], re.M)
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 
@@ -86,8 +84,21 @@ def test_every_decision_is_numbered_and_answers_a_question() -> None:
         ), page.name
 
 
+def test_an_operator_finds_every_alarm() -> None:
+    """When it rings, where to look, what to press: docs/operations.md."""
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    raised, _, at_night = page.partition("## At night")
+    assert re.findall(r"^\| ([a-z_]+) \| ", raised, re.M)[1:] == list(AlarmCode)
+    codes = re.findall(r'^\| "([^|]+)" \((\w+)\) \|', at_night, re.M)
+    assert [code for _, code in codes[: len(AlarmCode)]] == list(AlarmCode)
+    assert {code for _, code in codes[len(AlarmCode) :]} == set(CaseAlarm)
+    catalogue = (ROOT / "web/translations/ko/LC_MESSAGES/messages.po").read_text("utf-8")
+    words = dict(re.findall(r'^msgctxt "alarm\.(\w+)"\nmsgid "(.+)"$', catalogue, re.M))
+    assert [(said, words[code]) for said, code in codes if not words[code].startswith(said)] == []
+
+
 def test_settings_are_listed_as_the_code_has_them() -> None:
-    """docs/settings.md: each setting, what it is as shipped, what it means, its range at run time."""
+    """docs/settings.md: each one, what it is as shipped and means, its range at run time."""
     assert (ROOT / "docs" / "settings.md").read_text("utf-8").splitlines()[-len(rows()) :] == rows()
 
 
@@ -120,15 +131,17 @@ def rows() -> list[str]:
 def test_what_a_page_tells_to_run_or_set_is_there(page: Path) -> None:
     """Tests by name, commands, targets of make, modules that are run, settings."""
     text = page.read_text("utf-8")
-    known = {settings.PREFIX + field.name.upper() for field in dataclasses.fields(settings.Settings)}
+    fields = dataclasses.fields(settings.Settings)
+    known = NO_SETTINGS | {settings.PREFIX + field.name.upper() for field in fields}
     wrong = [
-        name
-        for name in re.findall(rf"\b{settings.PREFIX}[A-Z_]*[A-Z]", text)
-        if name not in known | NO_SETTINGS
+        name for name in re.findall(rf"\b{settings.PREFIX}[A-Z_]*[A-Z]", text) if name not in known
     ]
-    wrong += [n for n in set(re.findall(r"\btest_\w+", text)) if n not in TESTS]
-    wrong += [n for n in re.findall(r"(?:`|bin/|^)goldentime ([a-z]+)", text, re.M) if n not in COMMANDS]
-    wrong += [n for n in re.findall(r"`make ([a-z-]+)", text) if n not in TARGETS]
+    for told, there in (
+        (r"\b(test_\w+)", TESTS),
+        (r"(?:`|bin/|^)goldentime ([a-z]+)", COMMANDS),
+        (r"`make ([a-z-]+)", TARGETS),
+    ):
+        wrong += [name for name in re.findall(told, text, re.M) if name not in there]
     for module in re.findall(r"python -m ((?:broker|models|tests|web|workers)\.[\w.]*\w)", text):
         if not (ROOT / module.replace(".", "/")).with_suffix(".py").is_file():
             wrong.append(module)

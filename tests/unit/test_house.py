@@ -28,7 +28,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "models.training": ("models",),
     "workers": ("workers", "broker", "dispatch", *RUNTIME),
     "web": ("web", "broker", "dispatch", *PIXELS),
-    "web.crew": ("web", "broker", "dispatch", *RUNTIME),
 }
 """Which of our modules each folder may import; the longest matching folder counts."""
 
@@ -41,7 +40,6 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "models.training": ("celery", "flask", "sqlalchemy"),
     "workers": ("models.training", "flask", *HEAVY),
     "web": ("models.training", "celery", *HEAVY),
-    "web.crew": ("models.training", "celery", "sqlalchemy", *HEAVY),
 }
 """What a folder may never import, ours or a library's."""
 
@@ -123,7 +121,7 @@ def test_no_room_imports_upward() -> None:
         ("workers.inference", "from web import app"),
         ("workers.inference", "import importlib\nimportlib.import_module('models.training')"),
         ("web.app", "from models import detector"),
-        ("web.crew.app", "from workers import app"),
+        ("web.app", "from workers import app"),
     ],
 )
 def test_the_rule_sees_a_trespass(name: str, code: str) -> None:
@@ -135,7 +133,6 @@ def test_the_rule_sees_a_trespass(name: str, code: str) -> None:
     [
         ("dispatch.intake", "from models import quality, xray"),
         ("models.training.cli", "import torch\nfrom models.xray import read"),
-        ("web.crew.reader", "from models.classifier import Classifier"),
         ("workers.cli", "from models import classifier, detector"),
     ],
 )
