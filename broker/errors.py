@@ -212,7 +212,7 @@ class ImageUnreadable(GoldentimeError):
 
 
 class TooLarge(GoldentimeError):
-    """The upload is larger than 32 MiB."""
+    """The film is larger than this service takes; send it as a photo, or the case without it."""
 
     code = "too_large"
     status = 413
