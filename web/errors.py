@@ -79,8 +79,8 @@ def register(app: Flask) -> None:
         return problem(
             413,
             TooLarge.code,
-            "the request is too large: more than a film and its case may have here, or, without a film, "
-            "more than 100 kB, or more than 20 parts",
+            "the request is too large: more than a film and its case may have here or, without a "
+            "film, more than 100 kB, or more than 20 parts",
         )
 
     @app.errorhandler(HTTPException)
