@@ -7,6 +7,7 @@ writes into the record.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import threading
 import urllib.error
@@ -49,7 +50,11 @@ def opened(settings: Settings, *, ready: bool = True) -> Iterator[Record]:
     ready: its tables, too, must be those of this version.
     """
     file = database.address(settings)
-    if file.get_backend_name() == "sqlite" and not Path(file.database or "").is_file():
+    try:
+        missing = file.get_backend_name() == "sqlite" and not Path(file.database or "").is_file()
+    except PermissionError as error:
+        raise NoDatabase(f"{file.database}: {error.strerror}; run this as its owner") from error
+    if missing:
         raise NoDatabase(
             f"there is no database {file.database}; say where the installation is by "
             "GOLDENTIME_DATA_DIR or GOLDENTIME_DATABASE_URL, or make a new one: goldentime migrate"
@@ -89,7 +94,7 @@ def main(argv: list[str]) -> int:
         if options.name in DOORS:
             address, path = DOORS[options.name]
             wrong = door(settings, (options.url or address) + path)
-            if wrong and not options.url:
+            if wrong and not options.url and "does not answer" in wrong:
                 wrong += "; where it listens elsewhere, say so by --url"
         else:
             with opened(settings, ready=False) as record, record.read() as session:
@@ -124,9 +129,19 @@ def door(settings: Settings, url: str, timeout_s: float = TIMEOUT_S) -> str | No
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             return None if answer.status == 200 else f"{url} answers {answer.status}"
+    except urllib.error.HTTPError as error:  # it does answer, and says what is wrong
+        return f"{url} answers {error.code}{_code_of(error)}"
     except (urllib.error.URLError, OSError) as error:
         why = getattr(error, "reason", error)
         return f"{url} does not answer: {getattr(why, 'strerror', None) or why}"
+
+
+def _code_of(answer: urllib.error.HTTPError) -> str:
+    """The code of an answer that is a problem+json, else nothing."""
+    try:
+        return f" ({json.load(answer)['code']})"
+    except (ValueError, LookupError, TypeError, OSError):
+        return ""
 
 
 def loop(session: Session, kind: str, node: str, since: datetime | None = None) -> str | None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from broker.errors import BadSetting
 
 PREFIX = "GOLDENTIME_"
+TEXTS = ("str", "tuple")
+"""Kinds of settings of which nothing is a value: no webhook, no host that is trusted."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Settings:
     stream_reauthorise_s: float = 5.0
     """How often a stream asks again whether its listener may still listen."""
     max_upload_bytes: int = 32 * 1024 * 1024
-    """Largest request body."""
+    """Largest film, in bytes; of more than 32 MiB none is read, whatever stands here."""
     min_free_bytes: int = 2 * 1024**3
     """Operations are alarmed when the image store has less room than this; films are refused (503)
     below it or below 5 % of its disk, whichever is less."""
@@ -209,8 +211,11 @@ def from_env(environ: Mapping[str, str] | None = None) -> Settings:
         if not name.startswith(PREFIX):
             continue
         key = name[len(PREFIX) :].lower()
+        kind = str(fields[key].type) if key in fields else ""
+        if not text.strip() and not kind.startswith(TEXTS):
+            continue  # a line of .env without a value, which compose hands on
         if key in fields:
-            chosen[key] = _parse(name, str(fields[key].type), text)
+            chosen[key] = _parse(name, kind, text)
     return Settings(**chosen)  # type: ignore[arg-type]  # _parse gave each field its own type
 
 

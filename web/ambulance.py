@@ -38,7 +38,7 @@ MULTIPART: dict[str, Any] = {
                     "image": {
                         "type": "string",
                         "format": "binary",
-                        "description": "PNG, JPEG or DICOM (CR, DX), at most 32 MiB; optional",
+                        "description": "PNG, JPEG or DICOM (CR, DX), at most 32 MiB as shipped",
                     },
                     "case": {"$ref": "#/components/schemas/CaseIn"},
                 },

@@ -133,7 +133,8 @@ def crew() -> str:
 
 def crew_page() -> str:
     """The ambulance's page for whoever asks; for nobody it is the shell of an installed app."""
-    return _page("crew", sheets=(*CASE_SHEETS, "crew"))
+    largest = here().settings.max_upload_bytes
+    return _page("crew", sheets=(*CASE_SHEETS, "crew"), largest_film_bytes=largest)
 
 
 @blueprint.route("/crew/history")

@@ -34,6 +34,7 @@ from web.last_words import last_words
 START_S = 120.0
 STOP_S = 20.0
 DOOR_FD = 3
+IN_USE = "in_use"
 """The descriptor by which a door gets its listening socket."""
 HOLDER_S = 2**31 - 1
 """As good as for ever, for every sleep."""
@@ -90,6 +91,13 @@ def settle(settings: Settings, first_port: int) -> Settings:
     """Settings with ports that are free and a secret of this data folder's own."""
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
+        secret_key = settings.secret_key or _secret(
+            settings.data_dir / "secret", secrets.token_urlsafe(48)
+        )
+        identity_keys = settings.identity_keys or (
+            _secret(settings.data_dir / "identity_key", Fernet.generate_key().decode()),
+        )
+        (settings.data_dir / IN_USE).touch()
     except OSError as error:
         raise DidNotStart(
             f"the data folder {settings.data_dir} cannot be made or used: {error.strerror}"
@@ -97,10 +105,8 @@ def settle(settings: Settings, first_port: int) -> Settings:
     gateway, stream, redis_ = free_ports(first_port, 3)
     return replace(
         settings,
-        secret_key=settings.secret_key
-        or _secret(settings.data_dir / "secret", secrets.token_urlsafe(48)),
-        identity_keys=settings.identity_keys
-        or (_secret(settings.data_dir / "identity_key", Fernet.generate_key().decode()),),
+        secret_key=secret_key,
+        identity_keys=identity_keys,
         public_url=f"http://127.0.0.1:{gateway}",
         stream_url=f"http://127.0.0.1:{stream}",
         redis_url=f"redis://127.0.0.1:{redis_}/0",
@@ -191,7 +197,7 @@ def running(
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Two supervisors in one folder would take each other's files for theirs."""
-    with (folder / "in_use").open("w") as file:
+    with (folder / IN_USE).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -257,7 +263,7 @@ class Supervisor:
                 try:
                     found = checks[name]()
                 except GoldentimeError as error:
-                    found = error.message
+                    found = error.told
                 if found is None:
                     del wrong[name]
                     tell(name, time.monotonic() - began)

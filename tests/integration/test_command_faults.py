@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import signal
 import socket
+from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import pytest
+from werkzeug.serving import make_server
 
 from broker import command, database, settings as settings_
+from broker.settings import Settings
 from tests.conftest import IDENTITY_KEYS
 from web import supervised
+from web.app import create_app
 from web.supervised import DidNotStart
 
 TAKES_A_DATABASE = [
@@ -137,6 +142,25 @@ def test_a_setting_that_cannot_be_read(
     assert f"GOLDENTIME_{name}={value!r} is not {wanted}" in told(capsys, ["check"])
 
 
+def test_a_door_that_answers_is_not_said_to_be_silent(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(
+        data_dir=place,
+        database_url="postgresql+psycopg://nobody@127.0.0.1:9/none",
+        secret_key="s" * 40,
+        identity_keys=IDENTITY_KEYS,
+    )
+    server = make_server("127.0.0.1", 0, create_app(settings))
+    with closing(server.socket):
+        Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.port}"
+        assert command.main(["health", "gateway", "--url", url]) == 1
+    said = capsys.readouterr().err.splitlines()  # the server logs into the same
+    (complaint,) = (line for line in said if line.startswith(f"gateway: {url}/"))
+    assert complaint.endswith(" answers 503 (database_busy)")
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -203,6 +227,7 @@ def test_a_second_demo_in_one_folder(place: Path, capsys: pytest.CaptureFixture[
     [
         (["--data-dir", "file/folder"], "the data folder file/folder cannot be made or used"),
         (["--port", "99999"], "no 3 free ports from 99999"),
+        (["--data-dir", "/proc/self"], "the data folder /proc/self cannot be made or used"),
     ],
 )
 def test_a_demo_that_has_no_place(

@@ -2,7 +2,7 @@
 
 import { ask, refusal } from "./ask.js";
 import { draft, dropDraft, keepDraft, newKey, person } from "./outbox.js";
-import { actions, button, el, paint, place, t, word, wordsOf } from "./page.js";
+import { actions, button, config, el, paint, place, t, word, wordsOf } from "./page.js";
 import { sayWhatIsMeasured } from "./stepper.js";
 import { sha256, upload } from "./upload.js";
 import * as vault from "./vault.js";
@@ -11,8 +11,6 @@ const box = place("new-case");
 const form = place("case-form");
 const chosen = place("film-chosen");
 const positionState = place("position-state");
-
-const LARGEST_FILM_BYTES = 32 * 1024 * 1024;
 
 let film = null;
 let facts = null; // of the film: {sha256, name, up: is it whole on the server}
@@ -101,7 +99,7 @@ function showFilm() {
 /** What is plainly wrong with a film, in words, or null: found out here, without a line. */
 export async function wrongWith(file) {
   if (!file.size) return t("problem.film_empty");
-  if (file.size > LARGEST_FILM_BYTES) return t("problem.too_large");
+  if (file.size > config.largest_film_bytes) return t("problem.too_large");
   const head = new Uint8Array(await file.slice(0, 132).arrayBuffer());
   if (String.fromCharCode(...head.slice(128)) === "DICM") return null;
   const bitmap = await createImageBitmap(file).catch(() => null);

@@ -171,7 +171,7 @@ function card(shown) {
       {},
       heading(
         shown,
-        held ? el("p", el("strong", roomName(held.emergency_room)), !shown.arrived_at && held.rank && [" · ", eta(held)]) : null,
+        held ? el("p", el("strong", roomName(held.emergency_room)), shown.status !== "arrived" && held.rank && [" · ", eta(held)]) : null,
         news ? el("span", { class: "badge" }, `${t("messages.title")} ${news}`) : null,
       ),
     ),

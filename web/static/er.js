@@ -179,7 +179,7 @@ function row(offer) {
     offer,
     acuity(shown.acuity),
     el("span", { class: "row-who" }, patientLine(shown)),
-    el("span", { class: "row-when" }, shown.arrived_at ? null : el("b", {}, minutes(offer)), el("small", {}, state)),
+    el("span", { class: "row-when" }, shown.status === "arrived" ? null : el("b", {}, minutes(offer)), el("small", {}, state)),
     news ? el("span", { class: "badge" }, news) : null,
   );
 }

@@ -86,7 +86,7 @@ export async function openViewer(offer, { stateOf, changed, keysOff }) {
     );
   }
 
-  const banner = place("banner");
+  const banner = place("banner") ?? place("lost"); // a page of the version before, opened days ago, has none
   const home = banner.nextSibling;
   dialog.prepend(banner);
   document.body.append(dialog);
