@@ -212,10 +212,16 @@ class ImageUnreadable(GoldentimeError):
 
 
 class TooLarge(GoldentimeError):
-    """The film is larger than this service takes; send it as a photo, or the case without it."""
+    """A film, or another request, has more bytes than are taken here."""
 
     code = "too_large"
     status = 413
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(
+            f"the film is larger than {most_bytes / 2**20:.3g} MiB; send it as a photo, or the "
+            "case without it"
+        )
 
 
 class UploadIncomplete(Conflict):

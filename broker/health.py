@@ -94,8 +94,8 @@ def main(argv: list[str]) -> int:
         if options.name in DOORS:
             address, path = DOORS[options.name]
             wrong = door(settings, (options.url or address) + path)
-            if wrong and not options.url and "does not answer" in wrong:
-                wrong += "; where it listens elsewhere, say so by --url"
+            if wrong and not options.url:
+                wrong += " (its usual address; --url names another)"
         else:
             with opened(settings, ready=False) as record, record.read() as session:
                 if options.name == "migrate":

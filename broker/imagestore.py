@@ -59,7 +59,7 @@ class ImageStore:
                 while chunk := source.read(CHUNK_BYTES):
                     length += len(chunk)
                     if length > self._max_bytes:
-                        raise TooLarge()
+                        raise TooLarge(self._max_bytes)
                     digest.update(chunk)
                     target.write(chunk)
         except OSError as error:

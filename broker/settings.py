@@ -211,11 +211,12 @@ def from_env(environ: Mapping[str, str] | None = None) -> Settings:
         if not name.startswith(PREFIX):
             continue
         key = name[len(PREFIX) :].lower()
-        kind = str(fields[key].type) if key in fields else ""
+        if key not in fields:
+            continue
+        kind = str(fields[key].type)
         if not text.strip() and not kind.startswith(TEXTS):
             continue  # a line of .env without a value, which compose hands on
-        if key in fields:
-            chosen[key] = _parse(name, kind, text)
+        chosen[key] = _parse(name, kind, text)
     return Settings(**chosen)  # type: ignore[arg-type]  # _parse gave each field its own type
 
 

@@ -16,6 +16,7 @@ from werkzeug.exceptions import (
 
 from broker import logs
 from broker.errors import GoldentimeError, TooLarge
+from web.state import here
 
 MEDIA_TYPE = "application/problem+json"
 HTTP_CODES = {
@@ -76,11 +77,12 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(RequestEntityTooLarge)
     def large(_: RequestEntityTooLarge) -> Response:
+        most = here().settings.max_upload_bytes / 2**20
         return problem(
             413,
             TooLarge.code,
-            "the request is too large: more than a film and its case may have here or, without a "
-            "film, more than 100 kB, or more than 20 parts",
+            f"the request is too large: at most {most:.3g} MiB with a film, else 100 kB, "
+            "and 20 parts",
         )
 
     @app.errorhandler(HTTPException)

@@ -34,8 +34,9 @@ from web.last_words import last_words
 START_S = 120.0
 STOP_S = 20.0
 DOOR_FD = 3
-IN_USE = "in_use"
 """The descriptor by which a door gets its listening socket."""
+IN_USE = "in_use"
+"""The file of a data folder that whoever runs there holds locked."""
 HOLDER_S = 2**31 - 1
 """As good as for ever, for every sleep."""
 RUNTIME = {

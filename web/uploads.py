@@ -79,7 +79,7 @@ def announce() -> Response:
     if byte_count < 1:
         raise ImageUnreadable("the image is empty; retake it", reason="empty")
     if byte_count > state.settings.max_upload_bytes:
-        raise TooLarge()
+        raise TooLarge(state.settings.max_upload_bytes)
     state.store.check_room()
     upload, crowded = state.record.again(
         lambda s: uploads.announce(s, state.settings, who, sha256, byte_count)

@@ -42,6 +42,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def installed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a migrated database, which the settings name."""
+    monkeypatch.setenv("GOLDENTIME_DATABASE_URL", database_url)
+    return database_url
+
+
 def told(capsys: pytest.CaptureFixture[str], line: list[str], status: int = 1) -> str:
     """The one line that a command says when it fails."""
     assert command.main(line) == status
@@ -107,12 +114,11 @@ def test_a_folder_that_cannot_be_made(
 
 
 def test_no_right_to_write(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    installed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The lock of SQLite's writers belongs to another user."""
-    if not database_url.startswith("sqlite"):
+    if not installed.startswith("sqlite"):
         pytest.skip("SQLite's files only")
-    monkeypatch.setenv("GOLDENTIME_DATABASE_URL", database_url)
 
     def refused(path: str, *_: object) -> int:
         raise PermissionError(13, "Permission denied", path)
@@ -173,15 +179,10 @@ def test_a_door_that_answers_is_not_said_to_be_silent(
         ("beds import nowhere.csv", "nowhere.csv: No such file or directory"),
     ],
 )
+@pytest.mark.usefixtures("installed")
 def test_what_is_asked_for_is_not_there(
-    line: str,
-    says: str,
-    database_url: str,
-    place: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    line: str, says: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("GOLDENTIME_DATABASE_URL", database_url)
     place.joinpath("city.json").write_text(json.dumps({"hospitals": []}))
     assert says in told(capsys, line.split())
 
@@ -197,15 +198,11 @@ def no_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the demo's own would stay
 
 
-@pytest.mark.usefixtures("no_start")
+@pytest.mark.usefixtures("no_start", "installed")
 def test_the_demo_leaves_an_installation_with_people_alone(
-    database_url: str,
-    place: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It would fill it with its city, and give its people's accounts a password that it prints."""
-    monkeypatch.setenv("GOLDENTIME_DATABASE_URL", database_url)
     assert command.main(["register", "person", "admin", "Dr Kim", "admin"]) == 0
     capsys.readouterr()
     said = told(capsys, ["demo", "--data-dir", str(place), "--port", "8990"])

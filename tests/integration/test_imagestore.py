@@ -66,7 +66,7 @@ def test_a_put_is_durable_before_it_returns(store: ImageStore, monkeypatch):
 
 
 def test_an_upload_that_is_too_large_leaves_nothing(store: ImageStore):
-    with pytest.raises(TooLarge), store.incoming() as (upload, _):
+    with pytest.raises(TooLarge, match=r"0\.954 MiB"), store.incoming() as (upload, _):
         store.receive(io.BytesIO(bytes(1_000_001)), upload)
     assert list((store.root / "incoming").iterdir()) == []
 

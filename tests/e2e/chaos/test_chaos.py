@@ -353,19 +353,23 @@ def test_every_message_delivered_five_times_counts_once(box: Box, crowd: Crowd, 
 def test_poison_dies_three_times_and_its_case_goes_on(box: Box, crowd: Crowd, long_run: bool):
     count = 200 if long_run else 6
     kinds = [pool.Film.KILLS, pool.Film.BREAKS] * (50 if long_run else 1)
-    _among_poison(box, crowd, kinds, "as many as four clients can", lambda: crowd.live(count))
+    full = _among_poison(
+        box, crowd, kinds, "as many as four clients can", lambda: crowd.live(count)
+    )
+    truth.holds(box)
     if long_run:
-        quiet_s, mixed_s = _among_poison(
+        paced = _among_poison(
             box, crowd, kinds, "one each second", lambda: crowd.live_every(1.0, count)
         )
-        assert mixed_s <= 2 * quiet_s  # the aim is 1.5, and 1.49 was measured: docs/reliability.md
-    truth.holds(box)
+        truth.holds(box)
+        assert paced <= 1.5
+        assert full <= 1.5  # missed when every core is full: docs/reliability.md, P9
 
 
 def _among_poison(
     box: Box, crowd: Crowd, kinds: list[pool.Film], pace: str, live: Callable[[], list[Life]]
-) -> tuple[float, float]:
-    """Good cases' p95 until their offers, in seconds: alone, then with poison all the while."""
+) -> float:
+    """By how much poison lengthens good cases' p95 until their offers."""
     began = time.monotonic()
     quiet = [life.offered_s for life in live()]
     took_s = time.monotonic() - began
@@ -395,7 +399,7 @@ def _among_poison(
     quiet_s, mixed_s = (statistics.quantiles(s, n=20)[-1] for s in (quiet, mixed))
     print(f"good cases, {pace}, p95 until offers: {quiet_s:.2f} s quiet ({took_s:.0f} s in all),")
     print(f"{mixed_s:.2f} s among {len(kinds)} films of poison")
-    return quiet_s, mixed_s
+    return mixed_s / quiet_s
 
 
 def test_postgresql_restarted_under_load(box: Box, crowd: Crowd, long_run: bool):

@@ -103,7 +103,9 @@ class Screens:
                 page.unroute_all(behavior="ignoreErrors")
             context.close()
         for url in self.too_late:
-            noted = next((text for text in self.broken if "409" in text and url in text), None)
+            noted = next(
+                (text for text in self.broken if "409" in text and f"({url})" in text), None
+            )
             if noted:
                 self.broken.remove(noted)
         wrong = [text for text in self.broken if not any(re.search(p, text) for p in self.forgiven)]

@@ -196,6 +196,7 @@ def test_forms_that_are_too_much(house: House) -> None:
     )
     answer = raw_form(house, many + b"--b--\r\n", "multipart/form-data; boundary=b")
     assert (answer.status_code, answer.json["code"]) == (413, "too_large")
+    assert "at most 32 MiB" in answer.json["detail"]
     long = {"case": json.dumps(case_with(complaint="x" * 5_000_000))}
     answer = form(house, long)
     assert (answer.status_code, answer.json["code"]) == (413, "too_large")
