@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from broker import database, pauses
@@ -55,27 +55,29 @@ def plan(session: Session, slot: datetime) -> None:
     session.execute(delete(Canary).where(Canary.sent_at < slot - KEEP))
 
 
-def due(session: Session) -> set[Queue]:
-    """Queues with a canary that nobody has rung for yet."""
-    return set(session.scalars(select(Canary.queue).where(*_due(session))))
+@dataclass(frozen=True)
+class Outstanding:
+    """What one queue's canaries ask of the relay."""
 
-
-def unanswered(session: Session, queue: Queue) -> int:
+    due: bool
+    """One is written, and nobody has rung for it yet."""
+    unanswered: int
     """How many bells for canaries may still lie in Redis."""
-    since = database.now(session) - KEEP
-    return (
-        session.scalar(
-            select(func.count())
-            .select_from(Canary)
-            .where(
-                Canary.queue == queue,
-                Canary.sent_at > since,
-                Canary.rung_at.is_not(None),
-                Canary.done_at.is_(None),
-            )
+
+
+def outstanding(session: Session) -> dict[Queue, Outstanding]:
+    """By queue; one whose canaries all came back is not in it."""
+    now = database.now(session)
+    rows = session.execute(
+        select(
+            Canary.queue,
+            func.count(case((and_(*_due(session)), 1))),
+            func.count(Canary.rung_at),
         )
-        or 0
+        .where(Canary.done_at.is_(None), Canary.sent_at > now - KEEP)
+        .group_by(Canary.queue)
     )
+    return {queue: Outstanding(bool(due), unanswered) for queue, due, unanswered in rows}
 
 
 def take_due(session: Session, queues: Collection[Queue]) -> list[tuple[Queue, datetime]]:

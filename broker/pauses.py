@@ -9,10 +9,10 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.orm import Session
 
 from broker import database, events, heartbeat
@@ -33,6 +33,13 @@ def in_force(session: Session) -> dict[Queue, QueuePause]:
         select(QueuePause).where(QueuePause.resumed_at.is_(None), QueuePause.resume_at > now)
     )
     return {row.queue: row for row in rows}
+
+
+def holds(queue: Queue, now: datetime) -> ColumnElement[bool]:
+    """Whether a pause of a queue holds, to be asked in the statement that takes work from it."""
+    return exists().where(
+        QueuePause.queue == queue, QueuePause.resumed_at.is_(None), QueuePause.resume_at > now
+    )
 
 
 def stopped(session: Session) -> set[Queue]:

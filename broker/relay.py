@@ -12,7 +12,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import FrameType
 from uuid import UUID
@@ -37,6 +37,8 @@ from broker.watchdog import Watchdog
 WAKE_CHANNEL = KEY_PREFIX + "events"
 BATCH = 200
 """Most bells per look and kind."""
+LOOKS_APART_S = 0.02
+"""Under load hints come faster than looks pay: one look answers all that was said before it."""
 BROKER_ERRORS = (BrokerError, redis.RedisError, ConnectionError, TimeoutError, OSError)
 
 
@@ -62,6 +64,7 @@ class Relay:
         Lookout(self.record).start(self._over)
         life = heartbeat.Regular(self.record, "relay")
         while not self._over.is_set():
+            looked_at = time.monotonic()
             try:
                 life.beat()
                 self.ring()
@@ -73,6 +76,7 @@ class Relay:
                     action="relay.no_redis",
                     error=type(error).__name__,
                 )
+            self._over.wait(max(0.0, looked_at + LOOKS_APART_S - time.monotonic()))
             said = self.hints.wait(self.settings.sweep_s * _jitter(0.8, 1.0))
             if said:
                 self.wake(said)
@@ -103,15 +107,19 @@ class Relay:
             cases = _due_cases(session, now)
             notifications = _due_notifications(session, now)
             waiting = _waiting(session, now)
-            canaries = canary.due(session)
+            canaries = canary.outstanding(session)
         bells: list[tuple[Task, object]] = []
         if Queue.DISPATCH not in stopped:
             bells += [(Task.ROUTE, row_id) for row_id in self._fresh(cases)]
             bells += [(Task.DELIVER, row_id) for row_id in self._fresh(notifications)]
-        for kind, (pending, due) in waiting.items():
-            if due and Queue(kind.value) not in stopped:
-                bells += self._due_readings(kind, pending)
-        if canaries:
+        missing = {
+            kind: pending - self._held(Queue(kind.value), canaries)
+            for kind, (pending, due) in waiting.items()
+            if due and Queue(kind.value) not in stopped
+        }
+        if any(count > 0 for count in missing.values()):
+            bells += self._due_readings(missing)
+        if any(of.due for of in canaries.values()):
             bells += self._due_canaries(canaries)
         if bells:
             with self.celery.producer_pool.acquire(block=True) as producer:
@@ -125,43 +133,47 @@ class Relay:
                     )
         return len(bells)
 
-    def _due_readings(self, kind: ReadingKind, pending: int) -> list[tuple[Task, UUID]]:
-        queue = ROUTES[Task(kind.value)]
-        with self.record.read() as session:
-            canaries = canary.unanswered(session, queue)
-        # A long queue is not a lost bell: ring only for what Redis does not already hold.
-        held = max(0, self._bells(queue) - canaries)
-        missing = pending - held
-        if missing <= 0:
-            return []
+    def _held(self, queue: Queue, canaries: Mapping[Queue, canary.Outstanding]) -> int:
+        """Bells for readings that Redis holds: a long queue is not a lost bell."""
+        others = canaries[queue].unanswered if queue in canaries else 0
+        return max(0, self._bells(queue) - others)
+
+    def _due_readings(self, missing: Mapping[ReadingKind, int]) -> list[tuple[Task, UUID]]:
+        bells: list[tuple[Task, UUID]] = []
         with self.record.write() as session:
             now = database.now(session)
             again = now + timedelta(seconds=self.settings.sweep_s * _jitter(0.9, 1.3))
-            oldest = (
-                select(Reading.id)
-                .where(
-                    Reading.kind == kind,
-                    Reading.status == ReadingStatus.PENDING,
-                    Reading.due_at <= now,
+            for kind, count in missing.items():
+                if count <= 0:
+                    continue
+                oldest = (
+                    select(Reading.id)
+                    .where(
+                        Reading.kind == kind,
+                        Reading.status == ReadingStatus.PENDING,
+                        Reading.due_at <= now,
+                    )
+                    .order_by(Reading.created_at)
+                    .limit(min(BATCH, count))
+                    .scalar_subquery()
                 )
-                .order_by(Reading.created_at)
-                .limit(min(BATCH, missing))
-                .scalar_subquery()
-            )
-            rows = session.scalars(
-                update(Reading)
-                .where(Reading.id.in_(oldest), Reading.due_at <= now)
-                .values(due_at=again)
-                .returning(Reading.id)
-                .execution_options(synchronize_session=False)
-            ).all()
-        return [(Task(kind.value), row_id) for row_id in rows]
+                rows = session.scalars(
+                    update(Reading)
+                    .where(Reading.id.in_(oldest), Reading.due_at <= now)
+                    .values(due_at=again)
+                    .returning(Reading.id)
+                    .execution_options(synchronize_session=False)
+                ).all()
+                bells += [(Task(kind.value), row_id) for row_id in rows]
+        return bells
 
-    def _due_canaries(self, due: Collection[Queue]) -> list[tuple[Task, str]]:
-        with self.record.read() as session:
-            waiting = {queue: canary.unanswered(session, queue) for queue in due}
+    def _due_canaries(self, canaries: Mapping[Queue, canary.Outstanding]) -> list[tuple[Task, str]]:
         # One at a time lies in a queue: where nobody works, they must not pile up.
-        free = [queue for queue in due if not (waiting[queue] and self._bells(queue))]
+        free = [
+            queue
+            for queue, of in canaries.items()
+            if of.due and not (of.unanswered and self._bells(queue))
+        ]
         if not free:
             return []
         with self.record.write() as session:

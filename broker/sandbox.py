@@ -7,6 +7,7 @@ nothing about images is known here.
 
 from __future__ import annotations
 
+import gc
 import io
 import multiprocessing
 import multiprocessing.forkserver
@@ -54,7 +55,9 @@ class SandboxFailure(GoldentimeError):
 
 def warm(modules: Sequence[str]) -> None:
     """Start the server that children are forked from, with these modules already imported."""
-    _context.set_forkserver_preload(["__main__", *modules])
+    # What each child needs to hear us and to answer would otherwise be imported in each anew.
+    ours = (__name__, "multiprocessing.popen_forkserver")
+    _context.set_forkserver_preload(["__main__", *ours, *modules])
     multiprocessing.forkserver.ensure_running()
 
 
@@ -142,6 +145,7 @@ def _member(of: object, name: str) -> Enum:
 def _main(
     results: Connection, limits: Limits, function: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
+    gc.freeze()  # what the server has loaded is not looked through, page by page, in each child
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     ceiling = mapped + limits.memory_bytes

@@ -11,18 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 # Every film is opened in a new child, forked from a server that has imported this module. What
-# numpy, Pillow and pydicom would import on first use is named here, or each child pays again.
+# numpy and pydicom would import on first use is named here, or each child pays again.
 import numpy.ma  # noqa: F401
 import pydicom.encaps
 import pydicom.pixels  # noqa: F401
-from PIL import Image
 
 from dispatch.dicom import HeaderFacts, header_facts
 from models import quality, xray
 from models.quality import UnusableReason, Verdict
 from models.xray import MediaType
-
-Image.preinit()
 
 RENDITION_SIDE_PX = 1024
 DEEP_SIDE_PX = 3072

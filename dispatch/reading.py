@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from broker import database, events, pauses
 from broker.errors import LeaseLost
@@ -28,8 +28,6 @@ from dispatch.transition import move_case
 
 TOO_MANY_ATTEMPTS = "too_many_attempts"
 WORKER_LOST = "worker_lost"
-SUSPECT_PAUSE_S = 2.0
-"""A worker that a film brought down costs its successor's start, on the cores that read."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,7 @@ class Found:
 
 
 def claim(session: Session, settings: Settings, kind: ReadingKind, owner: str) -> Claim | None:
-    """Take the most urgent reading of a kind that waits, or None when nothing does or may.
-
-    One death may be an accident, and its film is read again at once; a film that brought two
-    workers down is hardly one, and for a moment nothing is tried again that brought down any.
-    """
-    if Queue(kind.value) in pauses.stopped(session):
-        return None
+    """Take the most urgent reading of a kind that waits, or None when nothing does or may."""
     urgency = func.coalesce(Case.acuity, Case.crew_pre_ktas, 3)
     now = database.now(session)
     row = session.execute(
@@ -71,12 +63,7 @@ def claim(session: Session, settings: Settings, kind: ReadingKind, owner: str) -
         .join(Image, Image.id == Reading.image_id)
         .join(Case, Case.id == Reading.case_id)
         .where(database.not_sought(Reading.kind) == kind, Reading.status == ReadingStatus.PENDING)
-        .where(
-            or_(
-                Reading.error_code.is_distinct_from(WORKER_LOST),
-                ~_died_again(kind, now - timedelta(seconds=settings.scaled(SUSPECT_PAUSE_S))),
-            )
-        )
+        .where(~pauses.holds(Queue(kind.value), now))
         # Among equals a film that already cost a worker waits: it may be the film's own doing.
         .order_by(urgency, Reading.attempt, Reading.created_at)
         .limit(1)
@@ -263,31 +250,6 @@ def rescue(session: Session, settings: Settings, reading_id: UUID) -> bool:
         _note_dead(session, reading.id, reading.case_id, TOO_MANY_ATTEMPTS)
         _move_on(session, settings, reading.case_id, review=True)
     return True
-
-
-def _died_again(kind: ReadingKind, since: datetime) -> ColumnElement[bool]:
-    """Whether a film of this kind, begun or given up since, has cost its second worker or third."""
-    again = aliased(Reading)
-    return (
-        select(again.id)
-        .where(
-            database.not_sought(again.kind) == kind,
-            again.attempt >= 2,
-            or_(
-                and_(
-                    again.status == ReadingStatus.PENDING,
-                    again.error_code == WORKER_LOST,
-                    again.claimed_at > since,
-                ),
-                and_(
-                    again.status == ReadingStatus.FAILED,
-                    again.error_code == TOO_MANY_ATTEMPTS,
-                    again.finished_at > since,
-                ),
-            ),
-        )
-        .exists()
-    )
 
 
 def _mine(session: Session, claim: Claim, **values: Any) -> None:

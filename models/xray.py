@@ -63,6 +63,8 @@ __all__ = [
     "stretch",
 ]
 
+Image.preinit()  # films are read in forks: each would import Pillow's formats anew
+
 LETTERBOX_GRAY = 114
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"

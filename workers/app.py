@@ -52,12 +52,8 @@ def refuse_unfit_files(options: Any, **_: object) -> None:
         # leaves one thread behind that a child lacks; an orderly exit of the interpreter would wait
         # for it, which billiard's children never make (os._exit).
         logs.set_up(chosen, "worker")
-        _warm()
-
-
-def _warm() -> None:
-    for kind in READS:
-        inference.warm(kind)
+        for kind in READS:
+            inference.warm(kind)
 
 
 @worker_process_init.connect
@@ -65,7 +61,8 @@ def _take_over(**_: object) -> None:
     if os.getpid() != MAIN:
         end_with(MAIN)
         process().record.forked()
-    _warm()  # the pool hands a child its first film when this is done
+    if READS:
+        inference.start_reader(READS)  # the pool hands a child its first film when this is done
 
 
 @worker_ready.connect

@@ -28,4 +28,4 @@ def register(app: Celery) -> None:
 
     @app.task(name=Task.CANARY_DISPATCH.value, soft_time_limit=10, time_limit=20)
     def canary_dispatch(sent_at: str) -> None:
-        sing(Queue.DISPATCH, sent_at, lambda mine: None)
+        sing(Queue.DISPATCH, sent_at, lambda: None)

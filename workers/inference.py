@@ -1,15 +1,15 @@
-"""Tasks `classify` and `detect`: claim the most urgent film, read it, write what was found.
+"""Tasks `classify` and `detect`: claim the most urgent film, have it read, write what was found.
 
-The networks load on first use, or before the pool forks (warm); nothing about cases is decided
-here.
+Claims and results are this child's, pixels and networks its reader's (reader.py). The networks load
+on first use, or before the pool forks (warm); nothing about cases is decided here.
 """
 
 from __future__ import annotations
 
 import base64
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import gc
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from models import card, xray
 from models.card import BadCard
 from models.operating import BadPrevalence, Operating, read_prevalence
 from workers.process import Process, process
+from workers.reader import Reader, traceback_of
 from workers.singing import sample, sing
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 
 Outcome = tuple[list[Found], dict[str, Any], dict[str, float]]
 """What was found, by which model (and what its scores mean), in how many seconds."""
-RENEW_S = 2.0
+Read = Callable[[Claim, Callable[[], None]], Outcome]
+"""Reads a claimed film, and renews its lease from time to time."""
+_reader = Reader()
 
 
 def check_site_prevalence(settings: Settings) -> None:
@@ -61,19 +64,30 @@ def register(app: Celery) -> None:
 
     @app.task(name=Task.CLASSIFY.value)
     def classify(reading_id: str) -> None:
-        work(ReadingKind.CLASSIFY, UUID(reading_id), classify_film)
+        work(ReadingKind.CLASSIFY, UUID(reading_id), _by_the_reader(classify_film))
 
     @app.task(name=Task.DETECT.value)
     def detect(reading_id: str) -> None:
-        work(ReadingKind.DETECT, UUID(reading_id), detect_film)
+        work(ReadingKind.DETECT, UUID(reading_id), _by_the_reader(detect_film))
 
     @app.task(name=Task.CANARY_CLASSIFY.value)
     def canary_classify(sent_at: str) -> None:
-        sing(Queue.CLASSIFY, sent_at, lambda mine: _served_classifier(mine).read(sample()))
+        sing(Queue.CLASSIFY, sent_at, lambda: _reader.run(_read_sample, ReadingKind.CLASSIFY))
 
     @app.task(name=Task.CANARY_DETECT.value)
     def canary_detect(sent_at: str) -> None:
-        sing(Queue.DETECT, sent_at, lambda mine: _served_detector(mine).read(sample()))
+        sing(Queue.DETECT, sent_at, lambda: _reader.run(_read_sample, ReadingKind.DETECT))
+
+
+def start_reader(kinds: Iterable[ReadingKind]) -> None:
+    """Fork this child's reader, with the networks of its kinds in hand, before the first film."""
+
+    def load() -> None:
+        for kind in kinds:
+            warm(kind)
+
+    gc.freeze()  # or each fork's collector would look through, and so copy, all of it
+    _reader.start(load)
 
 
 def warm(kind: ReadingKind) -> None:
@@ -87,7 +101,7 @@ def warm(kind: ReadingKind) -> None:
         )
 
 
-def work(kind: ReadingKind, rung: UUID, read: Callable[[Process, Claim], Outcome]) -> None:
+def work(kind: ReadingKind, rung: UUID, read: Read) -> None:
     """Answer the bell of one reading: whichever film of this kind is most urgent, if any waits."""
     mine = process()
     mine.tuned.refresh()
@@ -101,13 +115,20 @@ def work(kind: ReadingKind, rung: UUID, read: Callable[[Process, Claim], Outcome
     log = log.bind(case_id=str(claim.case_id), attempt=claim.attempt)
     try:
         try:
-            with _lease(mine, claim):
-                found, model, seconds = read(mine, claim)
+            found, model, seconds = read(claim, lambda: _renew(mine, claim))
+        except LeaseLost:
+            raise
         except Exception as error:  # any fault of a network is this reading's, not the worker's
             # Whatever went wrong is the reading's outcome, written down; Celery must forget it.
             code = error.code if isinstance(error, GoldentimeError) else "reading_failed"
-            log.warning("a reading failed", action="reading.failed", code=code, exc_info=True)
             message = f"{type(error).__name__}: {error}"
+            log.warning(
+                "a reading failed",
+                action="reading.failed",
+                code=code,
+                error=message,
+                traceback=traceback_of(error),
+            )
             mine.record.again(lambda s: reading.failed(s, mine.settings, claim, code, message))
         else:
             mine.record.again(
@@ -120,8 +141,23 @@ def work(kind: ReadingKind, rung: UUID, read: Callable[[Process, Claim], Outcome
         log.warning("the database is busy; the lease will run out", action="reading.busy")
 
 
-def classify_film(mine: Process, claim: Claim) -> Outcome:
-    """Label scores of the claimed film, best first."""
+def _renew(mine: Process, claim: Claim) -> None:
+    with suppress(DatabaseBusy):  # the lease may still be ours when the database answers again
+        mine.record.again(lambda s: reading.renew(s, mine.settings, claim))
+
+
+def _by_the_reader(film: Callable[[Claim], Outcome]) -> Read:
+    return lambda claim, renew: _reader.run(film, claim, meanwhile=renew)
+
+
+def _read_sample(kind: ReadingKind) -> None:
+    serves = _served_classifier if kind is ReadingKind.CLASSIFY else _served_detector
+    serves(process()).read(sample())
+
+
+def classify_film(claim: Claim) -> Outcome:
+    """Label scores of the claimed film, best first; in the reader."""
+    mine = process()
     classifier = _classifier(
         claim.model_version, mine.settings.inference_threads, mine.settings.site_prevalence
     )
@@ -148,8 +184,9 @@ def _heatmap(cam: Floats) -> dict[str, Any]:
     return {"shape": list(steps.shape), "values": base64.b64encode(steps.tobytes()).decode()}
 
 
-def detect_film(mine: Process, claim: Claim) -> Outcome:
-    """Boxes of the claimed film, in pixels of the original."""
+def detect_film(claim: Claim) -> Outcome:
+    """Boxes of the claimed film, in pixels of the original; in the reader."""
+    mine = process()
     detector = _detector(claim.model_version, mine.settings.inference_threads)
     result = detector.read(
         xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels
@@ -197,26 +234,3 @@ def _served_classifier(mine: Process) -> Classifier:
 
 def _served_detector(mine: Process) -> Detector:
     return _detector(mine.settings.detector, mine.settings.inference_threads)
-
-
-@contextmanager
-def _lease(mine: Process, claim: Claim) -> Iterator[None]:
-    """Renew the lease while the network works; a frozen child stops renewing and loses it."""
-    over = threading.Event()
-
-    def renew() -> None:
-        while not over.wait(RENEW_S):
-            try:
-                mine.record.again(lambda s: reading.renew(s, mine.settings, claim))
-            except DatabaseBusy:
-                continue  # the lease may still be ours when the database answers again
-            except LeaseLost:
-                return
-
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

@@ -20,21 +20,28 @@ from broker.queues import Queue
 from broker.tables import Reading
 from models import xray
 from workers.process import Process, process
+from workers.reader import traceback_of
 
 
-def sing(queue: Queue, sent_at: str, work: Callable[[Process], object]) -> None:
+def sing(queue: Queue, sent_at: str, work: Callable[[], object]) -> None:
     """Do the work of a queue once, on nobody's film, and write how it went."""
     mine = process()
     error = None
     try:
         if not _somebody_waits(mine, queue):
-            work(mine)
+            work()
     except DatabaseBusy:
         logs.logger().warning("the database is busy; no canary", action="canary.busy")
         return
     except Exception as fault:  # whatever is broken is the canary's news, not the worker's end
-        logs.logger().error("a canary failed", action="canary.failed", queue=queue, exc_info=True)
         error = f"{type(fault).__name__}: {fault}"
+        logs.logger().error(
+            "a canary failed",
+            action="canary.failed",
+            queue=queue,
+            error=error,
+            traceback=traceback_of(fault),
+        )
     mine.record.again(
         lambda s: canary.back(s, queue, datetime.fromisoformat(sent_at), mine.owner, error)
     )

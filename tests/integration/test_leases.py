@@ -5,10 +5,9 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
-from uuid import UUID
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from broker import database
 from broker.errors import LeaseLost
@@ -41,15 +40,6 @@ def fall_silent(city: City) -> None:
             .where(Reading.status == ReadingStatus.RUNNING)
             .values(lease_until_at=database.now(session) - timedelta(seconds=0.001))
         )
-
-
-def wait_out(city: City) -> None:
-    """Every attempt that cost a worker is so long ago that the next may begin."""
-    pause = timedelta(seconds=city.settings.scaled(reading.SUSPECT_PAUSE_S))
-    with city.record.write() as session:
-        for row in session.scalars(select(Reading)):
-            row.claimed_at = row.claimed_at and row.claimed_at - pause
-            row.finished_at = row.finished_at and row.finished_at - pause
 
 
 def test_a_silent_workers_film_is_read_by_another(city: City, upkeep: Upkeep):
@@ -147,7 +137,6 @@ def test_a_film_that_kills_its_workers_is_given_up_and_the_case_goes_on(city: Ci
         assert city.claim(CLASSIFY).attempt == attempt
         fall_silent(city)
         upkeep.look()
-        wait_out(city)
     row = city.readings(case_id)[CLASSIFY]
     assert row.status is ReadingStatus.FAILED
     assert row.error_code == reading.TOO_MANY_ATTEMPTS
@@ -158,34 +147,6 @@ def test_a_film_that_kills_its_workers_is_given_up_and_the_case_goes_on(city: Ci
     assert case.partial
     assert case.status is CaseStatus.OFFERING  # at once, not at the deadline
     city.check()
-
-
-def test_one_lost_worker_may_be_an_accident_two_are_none(
-    city: City, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
-):
-    """Poison must not cost one worker after the other while good films wait for them."""
-    monkeypatch.setattr(reading, "SUSPECT_PAUSE_S", 3600.0)  # only wait_out() ends it here
-
-    def lose_a_worker() -> UUID:
-        lost = city.claim(CLASSIFY).case_id
-        fall_silent(city)
-        upkeep.look()
-        return lost
-
-    worst = city.submit_film(readings=[CLASSIFY])
-    assert [lose_a_worker(), lose_a_worker()] == [worst] * 2  # the first time read again at once
-    assert city.do(reading.claim, city.settings, CLASSIFY, "w") is None
-    other = city.submit_film(readings=[CLASSIFY], crew_pre_ktas=1)
-    assert lose_a_worker() == other  # no suspect until now
-    assert city.do(reading.claim, city.settings, CLASSIFY, "w") is None
-    good = city.submit_film(readings=[CLASSIFY], crew_pre_ktas=5)
-    assert city.claim(CLASSIFY).case_id == good
-    wait_out(city)
-    assert lose_a_worker() == other
-    wait_out(city)
-    assert [lose_a_worker(), city.do(reading.claim, city.settings, CLASSIFY, "w")] == [other, None]
-    wait_out(city)
-    assert city.claim(CLASSIFY).case_id == worst
 
 
 def test_a_worker_that_says_why_is_tried_again(city: City):

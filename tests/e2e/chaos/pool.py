@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from enum import Enum
+from functools import cache
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from models import xray
 from workers import inference
 from workers.app import app  # noqa: F401  # what celery -A looks for
 from workers.inference import Outcome
-from workers.process import Process
+from workers.process import process
 
 LABELS = 14
 READ_S = 0.05
@@ -30,15 +31,16 @@ class Film(tuple[int, ...], Enum):
     """First pixels of a film that is read otherwise than others."""
 
     KILLS = (201, 7, 91, 13)
-    """Kills the worker's child each time that it is opened."""
+    """Kills its reader each time that it is opened."""
     BREAKS = (202, 8, 92, 14)
     """Raises each time."""
     SLOW = (203, 9, 93, 15)
     """Takes SLOW_S at the first attempt, time enough to be caught in the act."""
 
 
+@cache
 def film(kind: Film) -> bytes:
-    """A usable film with that first row, as a PNG."""
+    """A usable film with that first row, as a PNG; made once, for its making costs a core, too."""
     from web import cli
 
     pixels = np.array(xray.decode(cli.sample_film().read_bytes()).pixels)
@@ -46,9 +48,9 @@ def film(kind: Film) -> bytes:
     return xray.encode_png(pixels)
 
 
-def read(mine: Process, claim: Claim) -> Outcome:
+def read(claim: Claim) -> Outcome:
     """Open the film as the networks do; then do what its first pixels ask for."""
-    pixels = xray.decode(mine.store.get(claim.case_id, claim.rendition_sha256)).pixels
+    pixels = xray.decode(process().store.get(claim.case_id, claim.rendition_sha256)).pixels
     first = tuple(int(value) for value in np.asarray(pixels).reshape(-1)[:4])
     if first == Film.KILLS.value:
         os.kill(os.getpid(), signal.SIGKILL)

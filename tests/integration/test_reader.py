@@ -1,0 +1,152 @@
+"""The reader of a pool's child: films that end it, raise, never end, or are read.
+
+Real processes; what they run stands here, at the top level, for it travels by name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from broker.errors import LeaseLost
+from workers import reader
+from workers.reader import Reader, ReaderLost, traceback_of
+
+LOADED: list[int] = []
+"""What a reader loaded, and by which process."""
+
+
+class Unsent(Exception):
+    """Cannot travel: it asks for more than its message."""
+
+    def __init__(self, code: int, where: str) -> None:
+        super().__init__(f"{code} at {where}")
+
+
+def load() -> None:
+    LOADED.append(os.getpid())
+
+
+def loaded() -> tuple[int, list[int]]:
+    return os.getpid(), LOADED
+
+
+def end(how: signal.Signals) -> None:
+    os.kill(os.getpid(), how)
+
+
+def crash() -> None:
+    ctypes.string_at(0)
+
+
+def leave(status: int) -> None:
+    sys.exit(status)
+
+
+def fail(error: type[Exception]) -> None:
+    if error is Unsent:
+        raise Unsent(7, "the network")
+    raise error("NaN")
+
+
+@pytest.fixture
+def ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+    monkeypatch.setattr(reader, "MEANWHILE_S", 0.05)
+    ours = Reader()
+    yield ours
+    ours.stop()
+
+
+def test_one_process_reads_film_after_film_and_loads_once(ours: Reader):
+    ours.start(load)
+    first, second = ours.run(loaded), ours.run(loaded)
+    assert first == second == (first[0], [first[0]])
+    assert first[0] != os.getpid()
+    assert LOADED == []  # nothing of it reaches the child
+
+
+@pytest.mark.parametrize(
+    ("film", "args", "how"),
+    [
+        (end, (signal.SIGKILL,), "SIGKILL"),
+        (crash, (), "SIGSEGV"),
+        (leave, (3,), "exit status 1"),
+    ],
+)
+def test_a_film_that_ends_its_reader_costs_that_reader_only(
+    ours: Reader, film, args, how, capfd: pytest.CaptureFixture[str]
+):
+    ours.start(load)
+    before = ours.run(os.getpid)
+    with pytest.raises(ReaderLost, match=how) as lost:
+        ours.run(film, *args)
+    assert lost.value.code == "worker_lost"
+    assert not psutil.pid_exists(before)
+    after, loads = ours.run(loaded)
+    assert after != before
+    assert loads == [after]  # the one in its place is as ready as it was
+    assert ("SystemExit" in capfd.readouterr().err) is (film is leave)  # and says why it left
+
+
+@pytest.mark.parametrize("error", [ValueError, LeaseLost, Unsent])
+def test_what_a_film_raises_is_raised_here_and_the_reader_stays(ours: Reader, error):
+    before = ours.run(os.getpid)
+    with pytest.raises(Exception, match=r"NaN|Unsent: 7 at the network") as raised:
+        ours.run(fail, error)
+    assert type(raised.value) is (RuntimeError if error is Unsent else error)
+    where = traceback_of(raised.value)
+    assert where is not None
+    assert ", in fail\n" in where
+    assert ours.run(os.getpid) == before
+
+
+def test_meanwhile_is_called_and_may_give_up(ours: Reader):
+    calls: list[int] = []
+    before = ours.run(os.getpid)
+    ours.run(time.sleep, 0.3, meanwhile=lambda: calls.append(1))
+    assert len(calls) >= 3
+
+    def give_up() -> None:
+        raise LeaseLost
+
+    with pytest.raises(LeaseLost):
+        ours.run(time.sleep, 60, meanwhile=give_up)
+    assert not psutil.pid_exists(before)  # nobody reads on for nobody
+    assert ours.run(os.getpid) != before
+
+
+def test_a_reader_that_cannot_load_is_no_child_that_cannot_start(ours: Reader):
+    ours.start(lambda: os._exit(1))
+    with pytest.raises(ReaderLost, match="exit status 1"):
+        ours.run(os.getpid)
+
+
+def test_a_reader_ends_with_its_child():
+    root = Path(__file__).parents[2]
+    script = (
+        "import os, time\n"
+        "from workers.reader import Reader\n"
+        "print(Reader().run(os.getpid), flush=True)\n"
+        "ours = Reader()\n"
+        "print(ours.run(os.getpid), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    pids = [int(child.stdout.readline()) for _ in range(2)]
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    until = time.monotonic() + 10
+    while any(psutil.pid_exists(pid) for pid in pids):
+        assert time.monotonic() < until
+        time.sleep(0.01)

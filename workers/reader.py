@@ -1,0 +1,138 @@
+"""The process in which films meet a network: kept from film to film, replaced when one ends it.
+
+A pool's child answers bells and writes the record; what opens pixels runs here, in a fork of that
+child. So a film that brings its reader down costs a fork, milliseconds, not a child with its
+connections, and one that never ends is ended with its task. Knows no film and no record: what to
+run is the caller's.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection, Pipe
+from typing import NoReturn, TypeVar, cast
+
+from broker import logs
+from broker.errors import GoldentimeError
+from broker.parent import end_with
+
+T = TypeVar("T")
+MEANWHILE_S = 2.0
+_TRACEBACK = "goldentime_traceback"
+"""Exceptions travel without theirs."""
+
+
+class ReaderLost(GoldentimeError):
+    """The process that read the film ended in the middle of it."""
+
+    code = "worker_lost"
+
+
+def _nothing() -> None:
+    pass
+
+
+class Reader:
+    """One reader of one child; it ends with the child. Not for two threads at once."""
+
+    def __init__(self) -> None:
+        self._warm: Callable[[], object] = _nothing
+        self._pid = 0
+        self._pipe: Connection | None = None
+
+    def start(self, warm: Callable[[], object] = _nothing) -> None:
+        """Fork it and wait until it has done what only a first film would need (`warm`)."""
+        self._warm = warm
+        try:
+            self.run(_nothing)
+        except ReaderLost:  # whatever is wrong, each film says so and is counted
+            logs.logger().error("a reader cannot be started", action="reader.lost", exc_info=True)
+
+    def run(
+        self, function: Callable[..., T], *args: object, meanwhile: Callable[[], None] = _nothing
+    ) -> T:
+        """Call a top-level function in the reader and return its (picklable) result.
+
+        meanwhile is called here every MEANWHILE_S until then; when it raises, or the task's time is
+        over, the reader is replaced. Raises ReaderLost when the reader ends, and what the function
+        raises (traceback_of tells where).
+        """
+        pipe = self._pipe or self._fork()
+        try:
+            pipe.send((function, args))
+            while not pipe.poll(MEANWHILE_S):
+                meanwhile()
+            ok, value = pipe.recv()
+        except (EOFError, ConnectionError):
+            how = self.stop()
+            self._fork()  # the next film must not wait for it
+            raise ReaderLost(f"the process that read the film ended: {how}") from None
+        except BaseException:  # it still reads, and nobody wants to know any more
+            self.stop()
+            raise
+        if ok:
+            return cast(T, value)
+        raise value
+
+    def stop(self) -> str:
+        """End the process, if there is one; returns how it ended."""
+        pid, pipe = self._pid, self._pipe
+        self._pid, self._pipe = 0, None
+        if pipe is None:
+            return "it was not there"
+        pipe.close()
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+    def _fork(self) -> Connection:
+        ours, theirs = Pipe()
+        parent = os.getpid()
+        # multiprocessing lets no daemon have children, and Celery's children are daemons: without
+        # os.fork what the pool has loaded would have to be loaded again.
+        self._pid = os.fork()
+        if self._pid == 0:
+            ours.close()
+            _serve(theirs, parent, self._warm)
+        theirs.close()  # so that its end is heard
+        self._pipe = ours
+        return ours
+
+
+def _serve(pipe: Connection, parent: int, warm: Callable[[], object]) -> NoReturn:
+    try:
+        end_with(parent)
+        warm()
+        while True:
+            function, args = pipe.recv()
+            try:
+                answer = (True, function(*args))
+            except Exception as error:  # whatever it was, the child decides
+                answer = (False, _portable(error))
+            pipe.send(answer)
+    except EOFError:
+        os._exit(0)
+    except BaseException:  # nothing may go on from here as if it were the child
+        traceback.print_exc()
+    os._exit(1)
+
+
+def traceback_of(error: Exception) -> str | None:
+    """Where in the reader an exception that run() raised came from."""
+    return getattr(error, _TRACEBACK, None)
+
+
+def _portable(error: Exception) -> Exception:
+    where = "".join(traceback.format_exception(error))
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  # our own, made in this line
+    except Exception:  # an exception of a library that cannot travel
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    setattr(error, _TRACEBACK, where)
+    return error
