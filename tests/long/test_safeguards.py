@@ -69,12 +69,18 @@ SAFEGUARDS = [
         "::test_a_film_that_kills_its_workers_is_given_up_and_the_case_goes_on[sqlite]",
     ),
     Safeguard(
-        "the wait of what may have brought a worker down",
-        "dispatch/reading.py",
-        "again.attempt >= 2,",
-        "again.attempt >= 99,",
-        "tests/integration/test_leases.py"
-        "::test_one_lost_worker_may_be_an_accident_two_are_none[sqlite]",
+        "the reader of a pool's child",
+        "workers/inference.py",
+        "_reader.run(film, claim, meanwhile=renew)",
+        "film(claim)",
+        "tests/e2e/chaos/test_chaos.py::test_poison_dies_three_times_and_its_case_goes_on[sqlite]",
+    ),
+    Safeguard(
+        "the end of a reader with its child",
+        "workers/reader.py",
+        "        end_with(parent)\n",
+        "",
+        "tests/integration/test_reader.py::test_a_reader_ends_with_its_child",
     ),
     Safeguard(
         "a version of a patient that never comes again",
