@@ -2,8 +2,8 @@
 
 A pool's child answers bells and writes the record; what opens pixels runs here, in a fork of that
 child. So a film that brings its reader down costs a fork, milliseconds, not a child with its
-connections, and one that never ends is ended with its task. Knows no film and no record: what to
-run is the caller's.
+connections, and one that never ends is ended with its task. It is no wall: it may do whatever its
+child may (broker/sandbox.py is the wall). Knows no film and no record: what to run is the caller's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TRACEBACK = "goldentime_traceback"
 class ReaderLost(GoldentimeError):
     """The process that read the film ended in the middle of it."""
 
-    code = "worker_lost"
+    code = "worker_lost"  # as for a film whose child ended (dispatch/reading.py)
 
 
 def _nothing() -> None:
@@ -62,6 +62,8 @@ class Reader:
         over, the reader is replaced. Raises ReaderLost when the reader ends, and what the function
         raises (traceback_of tells where).
         """
+        if self._pipe and self._pipe.poll():  # it ended between two films, by none of them
+            self.stop()
         pipe = self._pipe or self._fork()
         try:
             pipe.send((function, args))
@@ -98,16 +100,18 @@ class Reader:
         # os.fork what the pool has loaded would have to be loaded again.
         self._pid = os.fork()
         if self._pid == 0:
-            ours.close()
-            _serve(theirs, parent, self._warm)
+            _serve(theirs, ours, parent, self._warm)
         theirs.close()  # so that its end is heard
         self._pipe = ours
         return ours
 
 
-def _serve(pipe: Connection, parent: int, warm: Callable[[], object]) -> NoReturn:
+def _serve(
+    pipe: Connection, childs: Connection, parent: int, warm: Callable[[], object]
+) -> NoReturn:
     try:
         end_with(parent)
+        childs.close()
         warm()
         while True:
             function, args = pipe.recv()

@@ -6,10 +6,12 @@ Real processes; what they run stands here, at the top level, for it travels by n
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +47,7 @@ def end(how: signal.Signals) -> None:
 
 
 def crash() -> None:
+    faulthandler.disable()  # pytest's would fill the log
     ctypes.string_at(0)
 
 
@@ -95,6 +98,33 @@ def test_a_film_that_ends_its_reader_costs_that_reader_only(
     assert after != before
     assert loads == [after]  # the one in its place is as ready as it was
     assert ("SystemExit" in capfd.readouterr().err) is (film is leave)  # and says why it left
+
+
+def test_a_reader_that_ended_between_two_films_is_no_films_fault(ours: Reader):
+    before = ours.run(os.getpid)
+    os.kill(before, signal.SIGKILL)
+    os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)  # it is gone, and not yet buried
+    assert ours.run(os.getpid) != before
+
+
+def test_a_task_whose_time_is_over_ends_its_reader(ours: Reader):
+    """As Celery says it: by a signal whose handler raises, wherever its child just is."""
+
+    class TimeIsOver(Exception):
+        pass
+
+    def say(*_: object) -> None:
+        raise TimeIsOver
+
+    before = ours.run(os.getpid)
+    old = signal.signal(signal.SIGUSR1, say)
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+    try:
+        with pytest.raises(TimeIsOver):
+            ours.run(time.sleep, 60)
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+    assert not psutil.pid_exists(before)
 
 
 @pytest.mark.parametrize("error", [ValueError, LeaseLost, Unsent])
