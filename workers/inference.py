@@ -83,6 +83,7 @@ def start_reader(kinds: Iterable[ReadingKind]) -> None:
     """Fork this child's reader, with the networks of its kinds in hand, before the first film."""
 
     def load() -> None:
+        process().record.forked()
         for kind in kinds:
             warm(kind)
 
