@@ -80,7 +80,8 @@ SAFEGUARDS = [
         "workers/reader.py",
         "        end_with(parent)\n",
         "",
-        "tests/integration/test_reader.py::test_a_reader_ends_with_its_child",
+        "tests/integration/test_reader.py"
+        "::test_a_reader_ends_with_its_child_in_the_middle_of_a_film",
     ),
     Safeguard(
         "a version of a patient that never comes again",
