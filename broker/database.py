@@ -251,8 +251,8 @@ def one_at_a_time(session: Session, *names: str | None) -> None:
 def now(session: Session) -> datetime:
     """The database's clock, which judges every deadline (aware UTC).
 
-    A unit asks it once and counts on from there by what passed here since: never ahead of it, and
-    behind by no more than the answer took to come.
+    A unit asks it once and counts on from there by what passed here since: behind it by no more
+    than the answer took to come, and never ahead (SQLite tells whole milliseconds).
     """
     asked_at, told = session.info.get(_CLOCK, (-CLOCK_KEPT_S, None))
     passed_s = time.monotonic() - asked_at

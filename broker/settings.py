@@ -62,7 +62,7 @@ class Settings:
     """JSON file {label: share of this site's films that have it}, for every label of the
     classifier. Set: scores are moved there and shown as probabilities. Unset: as scores."""
     inference_threads: int = 1
-    """onnxruntime threads of each worker child (cores divided by children)."""
+    """onnxruntime threads of each child's reader (cores divided by children)."""
     time_scale: float = 1.0
     """Multiplies every deadline of a case; tests use small values."""
     triage_rules: Path | None = None

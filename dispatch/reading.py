@@ -156,18 +156,24 @@ def done(
 
 
 def failed(session: Session, settings: Settings, claim: Claim, code: str, message: str) -> None:
-    """Note that a try went wrong: again while tries are left, else a dead letter."""
+    """Note that a try went wrong: again while tries are left, else a dead letter.
+
+    One reader that ended may be an accident, and its film is read again at once.
+    """
     if claim.attempt < settings.reading_attempts:
+        at_once = code == WORKER_LOST and claim.attempt == 1
         _mine(
             session,
             claim,
             status=ReadingStatus.PENDING,
             lease_owner=None,
             lease_until_at=None,
-            due_at=database.now(session) + timedelta(seconds=settings.scaled(1)),
+            due_at=database.now(session) + timedelta(seconds=0 if at_once else settings.scaled(1)),
             error_code=code,
             error=message[:500],
         )
+        if at_once:
+            events.work_due(session)
         return
     _mine(session, claim, **_dead(session, code, message))
     _note_dead(session, claim.reading_id, claim.case_id, code)

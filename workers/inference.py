@@ -129,6 +129,7 @@ def work(kind: ReadingKind, rung: UUID, read: Read) -> None:
                 code=code,
                 error=message,
                 traceback=traceback_of(error),
+                exc_info=traceback_of(error) is None,
             )
             mine.record.again(lambda s: reading.failed(s, mine.settings, claim, code, message))
         else:

@@ -2,7 +2,7 @@
 
 A pool's child answers bells and writes the record; what opens pixels runs here, in a fork of that
 child. So a film that brings its reader down costs a fork, milliseconds, not a child with its
-connections, and one that never ends is ended with its task. It is no wall: it may do whatever its
+connections, and one that never ends is ended. It is no wall: it may do whatever its
 child may (broker/sandbox.py is the wall). Knows no film and no record: what to run is the caller's.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import signal
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
-from typing import NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from broker import logs
 from broker.errors import GoldentimeError
@@ -23,6 +25,10 @@ from broker.parent import end_with
 
 T = TypeVar("T")
 MEANWHILE_S = 2.0
+LONGEST_S = 20.0
+"""A film takes a tenth of a second; a reader that is silent for so long hangs, or is frozen."""
+MOST_KIB = 600_000
+"""Resident memory beyond which a reader is replaced: it leaks, or met a monster."""
 _TRACEBACK = "goldentime_traceback"
 """Exceptions travel without theirs."""
 
@@ -50,7 +56,7 @@ class Reader:
         self._warm = warm
         try:
             self.run(_nothing)
-        except ReaderLost:  # whatever is wrong, each film says so and is counted
+        except (ReaderLost, OSError):  # whatever is wrong, each film says so and is counted
             logs.logger().error("a reader cannot be started", action="reader.lost", exc_info=True)
 
     def run(
@@ -59,51 +65,76 @@ class Reader:
         """Call a top-level function in the reader and return its (picklable) result.
 
         meanwhile is called here every MEANWHILE_S until then; when it raises, or the task's time is
-        over, the reader is replaced. Raises ReaderLost when the reader ends, and what the function
-        raises (traceback_of tells where).
+        over, the reader is replaced. Raises ReaderLost when the reader ends or is silent for
+        LONGEST_S, and what the function raises (traceback_of tells where).
         """
         if self._pipe and self._pipe.poll():  # it ended between two films, by none of them
             self.stop()
         pipe = self._pipe or self._fork()
+        silent, answer = False, None
         try:
-            pipe.send((function, args))
-            while not pipe.poll(MEANWHILE_S):
-                meanwhile()
-            ok, value = pipe.recv()
-        except (EOFError, ConnectionError):
-            how = self.stop()
-            self._fork()  # the next film must not wait for it
-            raise ReaderLost(f"the process that read the film ended: {how}") from None
+            if _sent(pipe, (function, args)):
+                until = time.monotonic() + LONGEST_S
+                while not (pipe.poll(MEANWHILE_S) or silent):
+                    meanwhile()
+                    silent = time.monotonic() > until
+                answer = _received(pipe)
         except BaseException:  # it still reads, and nobody wants to know any more
             self.stop()
             raise
+        if answer is None:
+            how = self.stop()
+            with suppress(OSError):  # no room for it now: then the next film tries
+                self._fork()  # which must not wait for it
+            if silent:
+                raise ReaderLost(f"the process that read the film was silent for {LONGEST_S:g} s")
+            raise ReaderLost(f"the process that read the film ended: {how}")
+        ok, value, swollen = answer
+        if swollen:
+            self.stop()
         if ok:
             return cast(T, value)
         raise value
 
     def stop(self) -> str:
         """End the process, if there is one; returns how it ended."""
-        pid, pipe = self._pid, self._pipe
-        self._pid, self._pipe = 0, None
-        if pipe is None:
-            return "it was not there"
-        pipe.close()
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        how = "it was not there"
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)  # until it is waited for, nobody else has its pid
+            code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+            self._pid = 0
+        if self._pipe:
+            self._pipe.close()
+            self._pipe = None
+        return how
 
     def _fork(self) -> Connection:
-        ours, theirs = Pipe()
+        self._pipe, theirs = Pipe()
         parent = os.getpid()
         # multiprocessing lets no daemon have children, and Celery's children are daemons: without
         # os.fork what the pool has loaded would have to be loaded again.
         self._pid = os.fork()
         if self._pid == 0:
-            _serve(theirs, ours, parent, self._warm)
+            _serve(theirs, self._pipe, parent, self._warm)
         theirs.close()  # so that its end is heard
-        self._pipe = ours
-        return ours
+        return self._pipe
+
+
+def _sent(pipe: Connection, call: tuple[Callable[..., object], tuple[object, ...]]) -> bool:
+    try:
+        pipe.send(call)
+    except ConnectionError:
+        return False
+    return True
+
+
+def _received(pipe: Connection) -> tuple[bool, Any, bool] | None:
+    """The answer; None where none is, or only the beginning of one."""
+    try:
+        return pipe.recv() if pipe.poll() else None
+    except (EOFError, OSError):
+        return None
 
 
 def _serve(
@@ -119,7 +150,8 @@ def _serve(
                 answer = (True, function(*args))
             except Exception as error:  # whatever it was, the child decides
                 answer = (False, _portable(error))
-            pipe.send(answer)
+            swollen = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MOST_KIB
+            pipe.send((*answer, swollen))
     except EOFError:
         os._exit(0)
     except BaseException:  # nothing may go on from here as if it were the child

@@ -41,6 +41,7 @@ def sing(queue: Queue, sent_at: str, work: Callable[[], object]) -> None:
             queue=queue,
             error=error,
             traceback=traceback_of(fault),
+            exc_info=traceback_of(fault) is None,
         )
     mine.record.again(
         lambda s: canary.back(s, queue, datetime.fromisoformat(sent_at), mine.owner, error)

@@ -163,6 +163,17 @@ def test_a_worker_that_says_why_is_tried_again(city: City):
     assert not city.case(case_id).partial
 
 
+def test_one_lost_reader_may_be_an_accident_and_its_film_is_read_again_at_once(city: City):
+    case_id = city.submit_film(readings=[CLASSIFY])
+    due_in_s = []
+    for _ in range(2):
+        city.do(reading.failed, city.settings, city.claim(CLASSIFY), reading.WORKER_LOST, "ended")
+        row = city.readings(case_id)[CLASSIFY]
+        with city.record.read() as session:
+            due_in_s.append((row.due_at - database.now(session)).total_seconds())
+    assert due_in_s[0] <= 0 < due_in_s[1]
+
+
 def test_a_dead_letter_can_be_tried_again(city: City):
     case_id = city.submit_film(readings=[CLASSIFY])
     for _ in range(city.settings.reading_attempts):

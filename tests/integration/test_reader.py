@@ -127,6 +127,37 @@ def test_a_task_whose_time_is_over_ends_its_reader(ours: Reader):
     assert not psutil.pid_exists(before)
 
 
+def test_a_reader_that_is_silent_for_too_long_is_replaced(
+    ours: Reader, monkeypatch: pytest.MonkeyPatch
+):
+    """It hangs, or somebody froze it, while its child renews the lease."""
+    before = ours.run(os.getpid)
+    monkeypatch.setattr(reader, "LONGEST_S", 0.2)
+    with pytest.raises(ReaderLost, match=r"silent for 0\.2 s"):
+        ours.run(end, signal.SIGSTOP)
+    assert not psutil.pid_exists(before)
+    assert ours.run(os.getpid) != before
+
+
+def test_a_reader_that_has_swollen_is_replaced_after_its_answer(
+    ours: Reader, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reader, "MOST_KIB", 1)
+    before = ours.run(os.getpid)
+    assert not psutil.pid_exists(before)
+    assert ours.run(os.getpid) != before
+
+
+def test_a_later_fault_says_nothing_of_an_earlier_readers_end(ours: Reader):
+    with pytest.raises(ReaderLost):
+        ours.run(end, signal.SIGKILL)
+    with pytest.raises(ValueError, match="NaN") as raised:
+        ours.run(fail, ValueError)
+    where = traceback_of(raised.value)
+    assert where is not None
+    assert where.count("Traceback") == 1
+
+
 @pytest.mark.parametrize("error", [ValueError, LeaseLost, Unsent])
 def test_what_a_film_raises_is_raised_here_and_the_reader_stays(ours: Reader, error):
     before = ours.run(os.getpid)
