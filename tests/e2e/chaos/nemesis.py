@@ -59,7 +59,7 @@ def restart_redis(box: Box) -> None:
 
 
 def kills(box: Box) -> list[Blow]:
-    """SIGKILL for every kind of process, parents and children, and for Redis."""
+    """SIGKILL for every kind of process, parents, children and readers, and for Redis."""
     parts = [*POOLS, "relay", "upkeep", *DOORS]
 
     def child(part: str) -> None:
@@ -67,11 +67,21 @@ def kills(box: Box) -> list[Blow]:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
 
+    def reader(part: str) -> None:
+        for process in box.children(part)[:1]:
+            with suppress(psutil.NoSuchProcess):
+                for grandchild in process.children():
+                    grandchild.send_signal(signal.SIGKILL)
+
     return [
         *((part, lambda part=part: box.kill(part)) for part in parts),  # type: ignore[misc]
         *(
             (f"child of {part}", lambda part=part: child(part))  # type: ignore[misc]
             for part in ("classify", "detect", "dispatch", "gateway1")
+        ),
+        *(
+            (f"reader of {part}", lambda part=part: reader(part))  # type: ignore[misc]
+            for part in ("classify", "detect")
         ),
         ("redis", lambda: restart_redis(box)),
     ]

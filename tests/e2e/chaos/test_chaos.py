@@ -103,7 +103,7 @@ def test_redis_away_fails_no_submission(box: Box, crowd: Crowd, how: str, long_r
     truth.holds(box)
 
 
-@pytest.mark.parametrize("fault", ["child killed", "pool killed", "pool frozen"])
+@pytest.mark.parametrize("fault", ["reader killed", "child killed", "pool killed", "pool frozen"])
 def test_a_lost_workers_reading_is_rescued(box: Box, crowd: Crowd, fault: str, long_run: bool):
     rescues = [_rescue(box, crowd, fault) for _ in range(50 if long_run else 1)]
     lease_s = box.settings.reading_lease_s
@@ -126,12 +126,15 @@ def _rescue(box: Box, crowd: Crowd, fault: str) -> float:
     parent = child.parent()
     assert parent
     time.sleep(0.5)  # in the middle of it
-    if fault == "pool frozen":
-        victims, how = [parent, child], signal.SIGSTOP
-    else:
-        victims, how = [child if fault == "child killed" else parent], signal.SIGKILL
-    if fault == "pool killed":
-        victims.append(child)
+    readers = child.children()
+    assert len(readers) == 1
+    victims = {
+        "reader killed": readers,
+        "child killed": [child],
+        "pool killed": [parent, child],
+        "pool frozen": [parent, child],
+    }[fault]
+    how = signal.SIGSTOP if fault == "pool frozen" else signal.SIGKILL
     box.strike(fault)
     for victim in victims:
         victim.send_signal(how)
