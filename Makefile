@@ -15,7 +15,7 @@ DEMO_IMAGE := $(if $(call from_command_line,IMAGE),--image "$$IMAGE")
 DEMO_ONCE := $(if $(filter 1 yes true,$(call from_command_line,ONCE)),--once)
 
 # The faults that every `make test` plays; the others take longer than it may.
-SHORT_CHAOS := kill_9 or accept_at_once or five_times or (rescued and (child or reader)) or restarted_under_load
+SHORT_CHAOS := kill_9 or poison or accept_at_once or five_times or (rescued and (child or reader)) or restarted_under_load
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
