@@ -28,18 +28,13 @@ SYSTEM = "system"
 
 def in_force(session: Session) -> dict[Queue, QueuePause]:
     """The pauses that hold now."""
-    now = database.now(session)
-    rows = session.scalars(
-        select(QueuePause).where(QueuePause.resumed_at.is_(None), QueuePause.resume_at > now)
-    )
+    rows = session.scalars(select(QueuePause).where(*_in_force(database.now(session))))
     return {row.queue: row for row in rows}
 
 
 def holds(queue: Queue, now: datetime) -> ColumnElement[bool]:
     """Whether a pause of a queue holds, to be asked in the statement that takes work from it."""
-    return exists().where(
-        QueuePause.queue == queue, QueuePause.resumed_at.is_(None), QueuePause.resume_at > now
-    )
+    return exists().where(QueuePause.queue == queue, *_in_force(now))
 
 
 def stopped(session: Session) -> set[Queue]:
@@ -114,6 +109,10 @@ def latest(session: Session, limit: int = 20) -> Sequence[QueuePause]:
     return session.scalars(
         select(QueuePause).order_by(QueuePause.paused_at.desc()).limit(limit)
     ).all()
+
+
+def _in_force(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return QueuePause.resumed_at.is_(None), QueuePause.resume_at > now
 
 
 def _end(session: Session, row: QueuePause, actor_name: str) -> bool:

@@ -12,6 +12,7 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import FrameType
@@ -112,12 +113,14 @@ class Relay:
         if Queue.DISPATCH not in stopped:
             bells += [(Task.ROUTE, row_id) for row_id in self._fresh(cases)]
             bells += [(Task.DELIVER, row_id) for row_id in self._fresh(notifications)]
-        missing = {
-            kind: pending - self._held(Queue(kind.value), canaries)
-            for kind, (pending, due) in waiting.items()
-            if due and Queue(kind.value) not in stopped
-        }
-        if any(count > 0 for count in missing.values()):
+        missing = +Counter(  # what Redis holds already is left out
+            {
+                kind: pending - self._held(Queue(kind.value), canaries)
+                for kind, (pending, due) in waiting.items()
+                if due and Queue(kind.value) not in stopped
+            }
+        )
+        if missing:
             bells += self._due_readings(missing)
         if any(of.due for of in canaries.values()):
             bells += self._due_canaries(canaries)
@@ -144,8 +147,6 @@ class Relay:
             now = database.now(session)
             again = now + timedelta(seconds=self.settings.sweep_s * _jitter(0.9, 1.3))
             for kind, count in missing.items():
-                if count <= 0:
-                    continue
                 oldest = (
                     select(Reading.id)
                     .where(

@@ -29,7 +29,7 @@ from models import card, xray
 from models.card import BadCard
 from models.operating import BadPrevalence, Operating, read_prevalence
 from workers.process import Process, process
-from workers.reader import Reader, traceback_of
+from workers.reader import Reader, as_logged
 from workers.singing import sample, sing
 
 if TYPE_CHECKING:
@@ -93,9 +93,8 @@ def start_reader(kinds: Iterable[ReadingKind]) -> None:
 
 def warm(kind: ReadingKind) -> None:
     """Load the network that serves, before the first film needs it; a fault is that film's."""
-    serves = _served_classifier if kind is ReadingKind.CLASSIFY else _served_detector
     try:
-        serves(process())
+        _served(kind)
     except Exception:  # whatever is wrong with it, each reading says so and is counted
         logs.logger().error(
             "a network cannot be loaded", action="reading.no_network", exc_info=True
@@ -122,15 +121,9 @@ def work(kind: ReadingKind, rung: UUID, read: Read) -> None:
         except Exception as error:  # any fault of a network is this reading's, not the worker's
             # Whatever went wrong is the reading's outcome, written down; Celery must forget it.
             code = error.code if isinstance(error, GoldentimeError) else "reading_failed"
-            message = f"{type(error).__name__}: {error}"
-            log.warning(
-                "a reading failed",
-                action="reading.failed",
-                code=code,
-                error=message,
-                traceback=traceback_of(error),
-                exc_info=traceback_of(error) is None,
-            )
+            told = as_logged(error)
+            log.warning("a reading failed", action="reading.failed", code=code, **told)
+            message = told["error"]
             mine.record.again(lambda s: reading.failed(s, mine.settings, claim, code, message))
         else:
             mine.record.again(
@@ -153,8 +146,7 @@ def _by_the_reader(film: Callable[[Claim], Outcome]) -> Read:
 
 
 def _read_sample(kind: ReadingKind) -> None:
-    serves = _served_classifier if kind is ReadingKind.CLASSIFY else _served_detector
-    serves(process()).read(sample())
+    _served(kind).read(sample())
 
 
 def classify_film(claim: Claim) -> Outcome:
@@ -229,10 +221,8 @@ def _detector(name: str, threads: int) -> Detector:
     return Detector(card.load(name or card.shipped(card.ModelKind.DETECT)), threads=threads)
 
 
-def _served_classifier(mine: Process) -> Classifier:
-    settings = mine.settings
+def _served(kind: ReadingKind) -> Classifier | Detector:
+    settings = process().settings
+    if kind is ReadingKind.DETECT:
+        return _detector(settings.detector, settings.inference_threads)
     return _classifier(settings.classifier, settings.inference_threads, settings.site_prevalence)
-
-
-def _served_detector(mine: Process) -> Detector:
-    return _detector(mine.settings.detector, mine.settings.inference_threads)

@@ -2,8 +2,8 @@
 
 A pool's child answers bells and writes the record; what opens pixels runs here, in a fork of that
 child. So a film that brings its reader down costs a fork, milliseconds, not a child with its
-connections, and one that never ends is ended. It is no wall: it may do whatever its
-child may (broker/sandbox.py is the wall). Knows no film and no record: what to run is the caller's.
+connections, and one that never ends is ended. It is no wall: it may do whatever its child may
+(broker/sandbox.py is the wall). Knows no film and no record: what to run is the caller's.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from broker.parent import end_with
 
 T = TypeVar("T")
 MEANWHILE_S = 2.0
+"""How often whoever waits for an answer may do something else: renew a lease."""
 LONGEST_S = 20.0
 """A film takes a tenth of a second; a reader that is silent for so long hangs, or is frozen."""
 MOST_KIB = 600_000
-"""Resident memory beyond which a reader is replaced: it leaks, or met a monster."""
+"""Resident memory beyond which a reader is replaced: it leaks, or a film made it swell."""
 _TRACEBACK = "goldentime_traceback"
 """Exceptions travel without theirs."""
 
@@ -66,7 +67,7 @@ class Reader:
 
         meanwhile is called here every MEANWHILE_S until then; when it raises, or the task's time is
         over, the reader is replaced. Raises ReaderLost when the reader ends or is silent for
-        LONGEST_S, and what the function raises (traceback_of tells where).
+        LONGEST_S, and what the function raises (as_logged tells where).
         """
         if self._pipe and self._pipe.poll():  # it ended between two films, by none of them
             self.stop()
@@ -159,9 +160,11 @@ def _serve(
     os._exit(1)
 
 
-def traceback_of(error: Exception) -> str | None:
-    """Where in the reader an exception that run() raised came from."""
-    return getattr(error, _TRACEBACK, None)
+def as_logged(error: Exception) -> dict[str, Any]:
+    """What a log says of an exception that run() raised, with where it came from, there or here."""
+    where = getattr(error, _TRACEBACK, None)
+    told = {"traceback": where} if where else {"exc_info": error}
+    return {"error": f"{type(error).__name__}: {error}", **told}
 
 
 def _portable(error: Exception) -> Exception:

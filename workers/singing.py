@@ -20,7 +20,7 @@ from broker.queues import Queue
 from broker.tables import Reading
 from models import xray
 from workers.process import Process, process
-from workers.reader import traceback_of
+from workers.reader import as_logged
 
 
 def sing(queue: Queue, sent_at: str, work: Callable[[], object]) -> None:
@@ -34,15 +34,9 @@ def sing(queue: Queue, sent_at: str, work: Callable[[], object]) -> None:
         logs.logger().warning("the database is busy; no canary", action="canary.busy")
         return
     except Exception as fault:  # whatever is broken is the canary's news, not the worker's end
-        error = f"{type(fault).__name__}: {fault}"
-        logs.logger().error(
-            "a canary failed",
-            action="canary.failed",
-            queue=queue,
-            error=error,
-            traceback=traceback_of(fault),
-            exc_info=traceback_of(fault) is None,
-        )
+        told = as_logged(fault)
+        logs.logger().error("a canary failed", action="canary.failed", queue=queue, **told)
+        error = told["error"]
     mine.record.again(
         lambda s: canary.back(s, queue, datetime.fromisoformat(sent_at), mine.owner, error)
     )

@@ -21,7 +21,7 @@ import pytest
 
 from broker.errors import LeaseLost
 from workers import reader
-from workers.reader import Reader, ReaderLost, traceback_of
+from workers.reader import Reader, ReaderLost, as_logged
 
 LOADED: list[int] = []
 """What a reader loaded, and by which process."""
@@ -153,8 +153,7 @@ def test_a_later_fault_says_nothing_of_an_earlier_readers_end(ours: Reader):
         ours.run(end, signal.SIGKILL)
     with pytest.raises(ValueError, match="NaN") as raised:
         ours.run(fail, ValueError)
-    where = traceback_of(raised.value)
-    assert where is not None
+    where = as_logged(raised.value)["traceback"]
     assert where.count("Traceback") == 1
 
 
@@ -164,8 +163,7 @@ def test_what_a_film_raises_is_raised_here_and_the_reader_stays(ours: Reader, er
     with pytest.raises(Exception, match=r"NaN|Unsent: 7 at the network") as raised:
         ours.run(fail, error)
     assert type(raised.value) is (RuntimeError if error is Unsent else error)
-    where = traceback_of(raised.value)
-    assert where is not None
+    where = as_logged(raised.value)["traceback"]
     assert ", in fail\n" in where
     assert ours.run(os.getpid) == before
 
