@@ -22,7 +22,7 @@ import pytest
 import redis
 from sqlalchemy import make_url, select, update
 
-from broker import database, events, hints
+from broker import canary, database, events, hints
 from broker.imagestore import ImageStore
 from broker.lifecycle import CaseStatus, ReadingKind
 from broker.queues import Queue
@@ -108,6 +108,24 @@ def test_a_long_queue_is_not_a_lost_bell(city: City, relay: Relay, client):
         relay.ring()
         make_due(city.record)
     assert client.llen("goldentime:classify") == 5
+
+
+def test_a_canarys_bell_is_no_films_and_canaries_do_not_pile_up(city: City, relay: Relay, client):
+    def write_canaries() -> None:
+        with city.record.write() as session:
+            canary.plan(session, database.now(session))
+
+    write_canaries()
+    assert relay.ring() == len(Queue)  # nobody works: they lie in Redis
+    city.submit_film(readings=[ReadingKind.CLASSIFY])
+    assert relay.ring() == 1
+    assert client.llen("goldentime:classify") == 2
+    write_canaries()
+    assert relay.ring() == 0
+    for queue in Queue:
+        client.delete(f"goldentime:{queue}")
+    relay.ring()  # those that Redis lost hold nobody up
+    assert client.llen("goldentime:detect") == client.llen("goldentime:dispatch") == 1
 
 
 def test_what_redis_lost_is_rung_again(city: City, relay: Relay, client):
